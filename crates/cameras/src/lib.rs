@@ -1,0 +1,1 @@
+//! RTSP village cameras, pulled on demand.

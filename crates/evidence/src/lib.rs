@@ -1,0 +1,1 @@
+//! Journal, hash chain, seals, packages, and their verifier.

@@ -1,0 +1,24 @@
+//! Bytes: RTP, RTCP, codecs and clocks, read and written in place.
+//!
+//! Owns the formats of media on the wire. Never opens a socket, reads a clock or knows who may see what.
+//! `peer` and `sfu` call it for every packet, `cameras` and `recorder` for packets and frames.
+
+pub mod h264;
+pub mod opus;
+pub mod reorder;
+pub mod rtcp;
+pub mod rtp;
+pub mod seq;
+pub mod vp8;
+
+use hewei_model::Codec;
+
+/// Whether a decoder can start at this RTP payload: an IDR with its parameter sets ahead of it in the same
+/// packet or alone (H.264), a keyframe's first packet (VP8), anything at all (audio).
+pub fn starts_keyframe(codec: Codec, payload: &[u8]) -> bool {
+    match codec {
+        Codec::H264 => h264::starts_keyframe(payload),
+        Codec::Vp8 => vp8::starts_keyframe(payload),
+        Codec::Opus | Codec::Pcma | Codec::Pcmu => true,
+    }
+}

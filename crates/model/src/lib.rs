@@ -1,0 +1,13 @@
+//! The nouns of Hewei: typed ids, roles, regions, codecs and units.
+//!
+//! Owns the words every other crate speaks in. Never does I/O, reads no clock and knows no wire format.
+
+mod codec;
+mod id;
+mod role;
+mod time;
+
+pub use codec::{Codec, MediaKind};
+pub use id::*;
+pub use role::{Audience, Publisher, Role};
+pub use time::{Bitrate, MediaTime, MonoNs};

@@ -1,0 +1,1 @@
+//! Rooms, audience sets and routes: who receives which packet, rewritten how.

@@ -1,0 +1,1 @@
+//! What outlives a restart: cases, rooms, cameras, walls, recordings, purposes and the audit log.

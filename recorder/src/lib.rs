@@ -1,0 +1,1 @@
+//! Turns tapped packets into sealed case packages.
