@@ -1,1 +1,130 @@
 //! What outlives a restart: cases, rooms, cameras, walls, recordings, purposes and the audit log.
+//!
+//! Owns the SQLite file and the key that seals camera credentials in it; decides nothing about who may read
+//! what. Called by the server only. One file a noun; each adds its functions to [`Store`].
+
+mod audit;
+mod camera;
+mod case;
+mod invitation;
+mod purpose;
+mod recording;
+mod region;
+mod room;
+mod row;
+mod seal;
+mod wall;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+pub use audit::{AuditEntry, AuditRow};
+pub use camera::{Camera, Credentials};
+pub use case::Case;
+pub use invitation::{Invitation, Redeemed};
+pub use purpose::{Purpose, PurposeKind};
+pub use recording::{Recording, RecordingState};
+pub use region::Region;
+pub use room::Room;
+pub use seal::SealingKey;
+pub use wall::Wall;
+
+/// No list is longer than this, whatever the caller asks for.
+pub const LIST_LIMIT_MAX: u32 = 500;
+
+/// The open database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: SqlitePool,
+    key: std::sync::Arc<SealingKey>,
+}
+
+/// What can go wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The same number, id or name is there already; names the column, such as `cases.number`.
+    #[error("{0} is taken")]
+    Taken(String),
+    /// A row that the new one refers to does not exist.
+    #[error("the row refers to something that does not exist")]
+    NoSuchReference,
+    /// A code that no invitation has, or one that has run out.
+    #[error("no such invitation, or it has run out")]
+    InvitationUnknown,
+    /// A code that was redeemed before.
+    #[error("the invitation was used")]
+    InvitationUsed,
+    /// Camera credentials do not open: another key, or an altered row.
+    #[error("the credentials of camera {0} cannot be opened with this key")]
+    Unsealable(hewei_model::CameraId),
+    /// The database holds what it never should.
+    #[error("column {column} of the database holds {text:?}, which is not allowed there")]
+    Corrupt {
+        /// Column.
+        column: &'static str,
+        /// What it holds.
+        text: String,
+    },
+    /// SQLite says no.
+    #[error("database: {0}")]
+    Database(sqlx::Error),
+    /// The schema cannot be brought up to date.
+    #[error("database schema: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if let Some(database) = error.as_database_error() {
+            if database.is_unique_violation() {
+                // "UNIQUE constraint failed: cases.number"
+                let message = database.message();
+                let column = message.rsplit(": ").next().unwrap_or(message);
+                return Error::Taken(column.to_owned());
+            }
+            if database.is_foreign_key_violation() {
+                return Error::NoSuchReference;
+            }
+        }
+        Error::Database(error)
+    }
+}
+
+/// What every function of the store gives.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Store {
+    /// Opens the database, makes it when there is none, and brings its schema up to date. `key` seals the
+    /// credentials of cameras.
+    pub async fn open(path: &Path, key: SealingKey) -> Result<Store> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // FULL: an audit row that was acknowledged survives a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        // SQLite has one writer; a few connections let readers go on beside it.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options)
+            .await?;
+        sqlx::migrate!("./migrations").run(&pool).await?;
+        Ok(Store { pool, key: std::sync::Arc::new(key) })
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Writes everything back into the one file and closes it.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

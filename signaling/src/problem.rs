@@ -1,0 +1,187 @@
+//! Errors as people and programs get them: `application/problem+json` (RFC 9457).
+
+use axum::{
+    extract::rejection::JsonRejection,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use hewei_model::Role;
+
+use crate::{auth::TokenError, permissions::Action};
+
+/// A problem, ready to be sent. `kind` is a stable word for programs, `detail` says what to do.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    body: hewei_api::problem::Problem,
+}
+
+impl Problem {
+    /// A problem of any kind.
+    pub fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        let body = hewei_api::problem::Problem {
+            kind: kind.to_owned(),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+        };
+        Self { status, body }
+    }
+
+    /// No `Authorization` header.
+    pub fn no_token() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "token_missing",
+            "This needs a token.",
+            "Send the header \"Authorization: Bearer TOKEN\"; people open the link they were given.",
+        )
+    }
+
+    /// The role may not do this.
+    pub fn forbidden(role: Role, action: Action) -> Self {
+        tracing::debug!(%role, ?action, "refused");
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "role_forbidden",
+            "Your role may not do this.",
+            format!("You are here as {role}. Ask somebody whose role may do it."),
+        )
+    }
+
+    /// The token is for another room.
+    pub fn other_room() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "room_forbidden",
+            "Your token is for one room only, and not for this.",
+            "Open the link you were given for this room, or ask the mediator for one.",
+        )
+    }
+
+    /// There is no such thing; `what` is a noun, such as `case`.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            &format!("There is no such {what}."),
+            "Check the address; it may have been copied in part.",
+        )
+    }
+
+    /// Something in the request is wrong; `detail` names it and what is allowed.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Something in the request is wrong.", detail)
+    }
+
+    /// It does not fit what is there already.
+    pub fn conflict(kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, kind, title, detail)
+    }
+
+    /// Too often.
+    pub fn too_many_requests() -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_requests",
+            "That was too often.",
+            "Wait a minute and try again.",
+        )
+    }
+
+    /// A fault of the server. What it is goes to the log, not to the client.
+    pub fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The server could not do this.",
+            "Try again; if it stays so, the administrator finds the reason in the server's log.",
+        )
+    }
+
+    /// HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The same problem for a WebSocket's `error` message.
+    pub fn into_body(self) -> hewei_api::problem::Problem {
+        self.body
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Invalid => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "token_invalid",
+                "This token is not one of this server's.",
+                "Open the link you were given again, or ask for a new one.",
+            ),
+            TokenError::Expired => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "token_expired",
+                "Your access has run out.",
+                "Ask for a new link.",
+            ),
+        }
+    }
+}
+
+impl From<hewei_store::Error> for Problem {
+    fn from(error: hewei_store::Error) -> Self {
+        match error {
+            hewei_store::Error::Taken(what) => Self::conflict(
+                "taken",
+                "This is taken.",
+                format!("{} must be unique; choose another.", what.replace('.', " ")),
+            ),
+            hewei_store::Error::NoSuchReference => {
+                Self::invalid("An id in the request belongs to nothing; list what there is and use one of those.")
+            }
+            hewei_store::Error::InvitationUsed => Self::new(
+                StatusCode::GONE,
+                "invitation_used",
+                "This link was used already.",
+                "Go back to the page where it was opened first, or ask the mediator for a new link.",
+            ),
+            hewei_store::Error::InvitationUnknown => Self::new(
+                StatusCode::NOT_FOUND,
+                "invitation_unknown",
+                "This link does not open anything.",
+                "It may have run out, or been copied in part. Ask the mediator for a new one.",
+            ),
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        let kind = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "content_type",
+            _ => "invalid",
+        };
+        Self::new(rejection.status(), kind, "The body of the request cannot be used.", rejection.body_text())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self.body).expect("a problem is plain values");
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+        }
+        response
+    }
+}

@@ -1,0 +1,60 @@
+//! What every handler holds.
+
+use std::{ops::Deref, sync::Arc};
+
+use hewei_engine::Engine;
+use hewei_store::Store;
+
+use crate::{auth::Tokens, config::Config, limits::JoinLimits, live::Live, metrics::HttpMetrics};
+
+/// The running server, without its listeners. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<State>);
+
+/// What an [`App`] shares.
+pub struct State {
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Database.
+    pub store: Store,
+    /// Media.
+    pub engine: Engine,
+    /// Rooms, walls and cameras in use. It owns the cameras' pulls and the recordings under way.
+    pub live: Live,
+    /// Signs and checks tokens and tickets.
+    pub tokens: Tokens,
+    /// How often invitations are tried.
+    pub join_limits: JoinLimits,
+    /// Counts of requests.
+    pub http_metrics: HttpMetrics,
+    /// Verifications go one at a time: each reads a whole package.
+    pub verifying: tokio::sync::Semaphore,
+}
+
+/// What `Live::start(parts, events)` gets: everything of the server that is not live itself.
+#[derive(Clone)]
+pub struct Parts {
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Database.
+    pub store: Store,
+    /// Media.
+    pub engine: Engine,
+    /// Key and certificate that sign recordings.
+    pub identity: Arc<hewei_recorder::Identity>,
+}
+
+impl App {
+    /// Puts it together.
+    pub fn new(state: State) -> Self {
+        Self(Arc::new(state))
+    }
+}
+
+impl Deref for App {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
