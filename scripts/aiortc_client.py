@@ -3,9 +3,10 @@
     aiortc_client.py publish --url URL/whip/ROOM --file CLIP --seconds 20
     aiortc_client.py play    --url URL/whep/ROOM --frames 50
 
-Either prints one JSON line: the SRTP profile that DTLS agreed on and, for each kind of media, what was sent or received.
-Both end with a non-zero status when that was not achieved before the deadline. The bearer token comes in an environment
-variable, never on the command line. Runs in the venv that `scripts/install.sh test` makes.
+`publish` prints `publishing` once it is connected. Either ends with one JSON line: the SRTP profile that DTLS agreed on
+and, for each kind of media, what was sent or received; or, when that was not achieved before the deadline, with one line
+of why and a non-zero status. The bearer token comes in an environment variable, never on the command line. Runs in the
+venv that `scripts/install.sh test` makes.
 """
 
 import argparse
@@ -120,6 +121,7 @@ async def publish(arguments: argparse.Namespace, connection: RTCPeerConnection, 
     if not senders:
         raise Failure(f"{arguments.file} has neither sound nor picture")
     await negotiate(connection, resource)
+    print("publishing", flush=True)
     await asyncio.sleep(arguments.seconds)
     summary = {"srtp": srtp_profile(connection)}
     for sender in senders:

@@ -24,7 +24,7 @@ main() {
   stage 'generated types' scripts/check_generated.sh
   stage 'cargo test' cargo test --locked --workspace
   stage 'browser' npm --prefix web run e2e
-  stage 'foreign client' scripts/aiortc_test.sh
+  stage 'foreign client' target/venv/bin/python scripts/aiortc_test.py
   stage 'two networks' scripts/netns.sh npm --prefix web run e2e:netns
 }
 
