@@ -4,9 +4,9 @@
     aiortc_client.py play    --url URL/whep/ROOM --frames 50
 
 `publish` prints `publishing` once it is connected. Either ends with one JSON line: the SRTP profile that DTLS agreed on
-and, for each kind of media, what was sent or received; or, when that was not achieved before the deadline, with one line
-of why and a non-zero status. The bearer token comes in an environment variable, never on the command line. Runs in the
-venv that `scripts/install.sh test` makes.
+and, for each kind of media, what was sent or received; or, when that was not achieved before the deadline, with one
+line of why and a non-zero status. The bearer token comes in an environment variable, never on the command line. Runs in
+the venv that `scripts/install.sh test` makes.
 """
 
 import argparse
@@ -157,7 +157,12 @@ async def play(arguments: argparse.Namespace, connection: RTCPeerConnection, res
 async def negotiate(connection: RTCPeerConnection, resource: Resource) -> None:
     """Offers with every candidate inside, takes the answer, and waits until media can flow."""
     connected = asyncio.Event()
-    connection.add_listener("connectionstatechange", lambda: connection.connectionState == "connected" and connected.set())
+
+    @connection.on("connectionstatechange")
+    def on_state() -> None:
+        if connection.connectionState == "connected":
+            connected.set()
+
     await connection.setLocalDescription(await connection.createOffer())
     answer = await resource.create(connection.localDescription.sdp)
     await connection.setRemoteDescription(RTCSessionDescription(sdp=answer, type="answer"))

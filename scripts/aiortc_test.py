@@ -81,12 +81,10 @@ class ForeignClient(unittest.TestCase):
     def setUpClass(cls) -> None:
         folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="hewei-aiortc-")))
         cls.clip = folder / "clip.mp4"
-        subprocess.run(
-            ["ffmpeg", "-v", "error"]
-            + ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]
-            + ["-t", "4", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", cls.clip],
-            check=True,
-        )
+        picture = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25"]
+        sound = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]
+        coding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+        subprocess.run(["ffmpeg", "-v", "error", *picture, *sound, "-t", "4", *coding, cls.clip], check=True)
         cls.server = Server(folder)
         cls.addClassCleanup(cls.server.stop)
 

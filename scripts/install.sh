@@ -40,7 +40,7 @@ main() {
 need_toolchain() {
   command -v cargo >/dev/null || fail 'cargo is missing: install Rust 1.95 or newer (rustup), then run this again'
   command -v npm >/dev/null || fail 'npm is missing: install Node.js 20.19 or newer, then run this again'
-  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' ||
+  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a * 100 + b < 2019 ? 1 : 0)' ||
     fail "Node.js $(node --version) is too old: install 20.19 or newer, then run this again"
 }
 
