@@ -1,0 +1,176 @@
+#!/bin/sh
+# Verifies a Hewei package: sh verify.sh [CA.pem [PACKAGE_FOLDER]]
+# Needs coreutils, awk, sed, grep, find, xargs and openssl. Take this script and CA.pem from outside the package.
+# It proves that nothing was changed since sealing. It does not prove that what was said is true.
+LC_ALL=C
+export LC_ALL
+umask 077
+
+ca=${1:-}
+package=${2:-$(dirname "$0")}
+case $ca in '' | /*) ;; *) ca=$PWD/$ca ;; esac
+cd "$package" || exit 2
+if [ -z "$ca" ]; then
+    ca=$PWD/data/seals/ca.pem
+    echo "WARNING: the CA certificate comes from inside the package; this does not show who signed" >&2
+fi
+for tool in sha256sum openssl awk sed grep find xargs split; do
+    command -v $tool >/dev/null || { echo "verify.sh needs $tool" >&2; exit 2; }
+done
+tmp=$(mktemp -d) || exit 2
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 2' HUP INT TERM
+mkdir "$tmp/lines"
+: >"$tmp/bad"
+
+# bad FILE PROBLEM
+bad() {
+    printf 'FAIL %s: %s\n' "$1" "$2" | tee -a "$tmp/bad"
+}
+
+# compare MANIFEST NOW: the manifest's text must be exactly the text written again from the files.
+compare() {
+    cmp -s "$1" "$2" && return
+    awk -v name="$1" -v stored="$1" '
+        { path = substr($0, 67); hash = substr($0, 1, 64) }
+        FILENAME != stored { now[path] = hash; next }
+        path in now && now[path] == hash && !(path in seen) { seen[path]; next }
+        path in now { wrong[path]; next }
+        { print path "\tis named in " name " and is missing (or that line was changed)" }
+        END {
+            for (path in now) if (path in wrong) print path "\tdoes not agree with its line in " name
+            else if (!(path in seen)) print path "\tis not named in " name
+        }' "$2" "$1" | sort >"$tmp/differences"
+    while IFS='	' read -r path problem; do bad "$path" "$problem"; done <"$tmp/differences"
+    bad "$1" "does not agree with the files it names"
+}
+
+# 1. Nothing but plain files, with plain names.
+find . ! -type d ! -type f >"$tmp/odd"
+find . -name '*[!A-Za-z0-9._-]*' >>"$tmp/odd"
+while read -r path; do bad "$path" "is no plain file with a plain name"; done <"$tmp/odd"
+[ -s "$tmp/odd" ] && exit 1
+
+# 2. The files beside data/.
+tags='VERIFY.md bag-info.txt bagit.txt manifest-sha256.txt manifest-sm3.txt verify.sh'
+for path in $tags tagmanifest-sha256.txt data/journal/journal.jsonl data/seals/ca.pem; do
+    [ -f "$path" ] || bad "$path" "is missing"
+done
+[ -s "$tmp/bad" ] && { echo "INCOMPLETE"; exit 1; }
+for path in * .[!.]*; do
+    case " $tags tagmanifest-sha256.txt data .[!.]* " in
+    *" $path "*) ;;
+    *) bad "$path" "does not belong to the package" ;;
+    esac
+done
+sha256sum $tags >"$tmp/tags"
+compare tagmanifest-sha256.txt "$tmp/tags"
+
+# 3. The files in data/.
+find data -type f | sort >"$tmp/files"
+xargs sha256sum <"$tmp/files" >"$tmp/data"
+compare manifest-sha256.txt "$tmp/data"
+if openssl dgst -sm3 -r /dev/null >/dev/null 2>&1; then
+    xargs openssl dgst -sm3 -r <"$tmp/files" | sed 's/ \*/  /' >"$tmp/data.sm3"
+    compare manifest-sm3.txt "$tmp/data.sm3"
+else
+    echo "WARNING: this openssl has no SM3; manifest-sm3.txt is held against the tag manifest alone" >&2
+fi
+
+# 4. The chain: every line names the hash of the line before.
+journal=data/journal/journal.jsonl
+split -l 1 -a 6 "$journal" "$tmp/lines/"
+find "$tmp/lines" -type f | sort | xargs sha256sum | cut -c 1-64 >"$tmp/hashes"
+sed -n 's/^{"seq":\([0-9]*\),"prev":"\([0-9a-f]\{64\}\)","t":"[a-z_]*","at":"[^"]*","mono_ns":[0-9]*[,}].*$/\1 \2/p;t
+s/.*/0 0/p' "$journal" | paste -d ' ' - "$tmp/hashes" | awk '
+    BEGIN { prev = sprintf("%064d", 0) }
+    $1 == "0" { print "line " NR " is no journal line"; exit }
+    $1 != NR { print "line " NR " has number " $1; exit }
+    $2 != prev { print "line " NR - 1 " was changed, or lines before line " NR " are missing"; exit }
+    { prev = $3 }' >"$tmp/chain"
+while read -r problem; do bad "$journal" "$problem"; done <"$tmp/chain"
+lines=$(awk 'END { print NR }' "$tmp/hashes")
+awk '{ print NR, $0 }' "$tmp/hashes" >"$tmp/heads"
+sed -n '1{/"t":"open"/p;}' "$journal" | grep -q . || bad "$journal" "does not begin with an open line"
+sed -n '${/"t":"close"/p;}' "$journal" | grep -q . || bad "$journal" "does not end with a close line"
+
+# 5. The heads and their signatures.
+store=-no-CApath
+openssl version | grep -q '^OpenSSL [1-2]\.' || store="$store -no-CAstore"
+number=0
+last=
+for text in data/seals/head-*.txt; do
+    [ -f "$text" ] || { bad data/seals "has no signed head"; break; }
+    number=$((number + 1))
+    stem=$(printf 'data/seals/head-%06d' "$number")
+    if [ "$text" != "$stem.txt" ]; then
+        bad "$stem.txt" "is missing"
+        number=$(printf '%s' "$text" | sed 's/.*head-0*\([0-9]\{1,\}\)\.txt/\1/')
+        case $number in '' | *[!0-9]*) bad "$text" "is no head"; break ;; esac
+    fi
+    signature=${text%.txt}.p7s
+    [ -f "$signature" ] || { bad "$signature" "is missing"; continue; }
+    if ! openssl cms -verify -binary -content "$text" -in "$signature" -inform DER -CAfile "$ca" $store \
+        -purpose any -no_check_time -out /dev/null 2>"$tmp/openssl"; then
+        bad "$text" "its signature $signature does not hold: $(tail -n 1 "$tmp/openssl" | cut -d : -f 5-)"
+    fi
+    line=$(cat "$text")
+    printf '%s\n' "$line" | cmp -s - "$text" || bad "$text" "is not one line"
+    grep -qxF -- "$line" "$tmp/heads" || bad "$text" "does not agree with $journal"
+    last=$text
+done
+if [ -n "$last" ]; then
+    read -r count hash <"$last"
+    [ "$count" = "$lines" ] || bad "$journal" "has $lines lines, and the last head $last says $count"
+fi
+
+# 6. The journal against the files.
+head='^{"seq":[0-9]*,"prev":"[0-9a-f]*"'
+tail='"at":"[^"]*","mono_ns":[0-9]*,"file":"\([^"]*\)","bytes":\([0-9]*\),"sha256":"\([0-9a-f]*\)"'
+sed -n "s/$head,\"t\":\"file\",$tail.*/\\3  \\1/p" "$journal" >"$tmp/journalled"
+sed -n "s/$head,\"t\":\"seg\",$tail,\"offset\":\\([0-9]*\\),\"start_ms\":\\([0-9]*\\),.*/\\1 \\4 \\2 \\3 \\5/p" \
+    "$journal" >"$tmp/fragments"
+
+# fragment FILE: names the first fragment that is not as journalled.
+fragment() {
+    grep -F -- "$1 " "$tmp/fragments" | while read -r path offset bytes hash start; do
+        [ "$path" = "$1" ] || continue
+        now=$(tail -c "+$((offset + 1))" "$path" | head -c "$bytes" | sha256sum | cut -c 1-64)
+        [ "$now" = "$hash" ] && continue
+        bad "$path" "the first bad fragment begins at byte $offset, $start ms after the recording's start"
+        break
+    done
+}
+awk -v journalled="$tmp/journalled" '
+    FILENAME == journalled { want[substr($0, 67)] = substr($0, 1, 64); next }
+    { path = substr($0, 67) }
+    path in want {
+        if (want[path] != substr($0, 1, 64)) print path "\twas changed: it does not agree with the journal"
+        delete want[path]; next
+    }
+    path ~ /^data\/journal\/journal\.jsonl$/ || path ~ /^data\/seals\/head-[0-9]+\.(txt|p7s)$/ { next }
+    { print path "\tis not in the journal" }
+    END { for (path in want) print path "\tis in the journal and is missing" }' \
+    "$tmp/journalled" "$tmp/data" | sort >"$tmp/differences"
+while IFS='	' read -r path problem; do
+    bad "$path" "$problem"
+    [ -f "$path" ] && fragment "$path"
+done <"$tmp/differences"
+for path in VERIFY.md bag-info.txt bagit.txt verify.sh; do
+    want=$(tail -n 1 "$journal" | sed -n "s/.*\"tag_files\":{[^}]*\"$path\":\"\\([0-9a-f]*\\)\".*/\\1/p")
+    grep -qxF -- "$want  $path" "$tmp/tags" || bad "$path" "does not agree with the journal"
+done
+
+if [ -s "$tmp/bad" ]; then
+    echo "ALTERED OR INCOMPLETE: $(cut -d : -f 1 "$tmp/bad" | sort -u | awk 'END { print NR }') files"
+    exit 1
+fi
+echo "files:  $(awk 'END { print NR }' "$tmp/data" "$tmp/tags")"
+echo "lines:  $lines"
+echo "heads:  $number"
+echo "head:   $(sha256sum "$last" | cut -c 1-64)"
+echo "signer: $(openssl cms -verify -binary -content "$last" -in "${last%.txt}.p7s" -inform DER -CAfile "$ca" $store \
+    -purpose any -no_check_time -out /dev/null -signer "$tmp/signer" 2>/dev/null
+    openssl x509 -in "$tmp/signer" -noout -subject 2>/dev/null)"
+echo "Nothing was changed since sealing. This does not prove that what was said is true."
+echo "OK"
