@@ -3,11 +3,21 @@
 //! The only place that knows all rooms. The binary `hewei` is a thin shell over this library, so that tests
 //! start whole servers in their own process.
 
+pub mod addresses;
+mod audit;
 pub mod auth;
+pub mod cli;
 pub mod config;
+mod demo;
+pub mod http;
 pub mod limits;
 pub mod live;
 pub mod metrics;
+pub mod openapi;
 pub mod permissions;
 pub mod problem;
+pub mod rest;
+pub mod secrets;
+pub mod serve;
 pub mod state;
+pub mod wire;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The Hewei server.
+
+fn main() -> std::process::ExitCode {
+    hewei::cli::main()
+}

@@ -11,6 +11,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use hewei_store::RecordingState;
+
 use crate::state::App;
 
 /// Counts of HTTP requests by class of status.
@@ -38,10 +40,15 @@ pub async fn metrics(State(app): State<App>) -> Response {
         let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
         write(kind, name, value);
     }
-    let totals = app.live.totals();
-    write("gauge", "rooms", totals.rooms);
-    write("gauge", "people", totals.people);
-    write("gauge", "recordings_running", totals.recordings);
+    let (rooms, people) = app.live.totals();
+    write("gauge", "rooms", rooms);
+    write("gauge", "people", people);
+    for state in RecordingState::ALL {
+        // A database that does not answer shows as readiness; here its numbers are missing.
+        if let Ok(count) = app.store.count_recordings(state).await {
+            write("gauge", &format!("recordings_{}", state.as_str()), count);
+        }
+    }
     text.push_str("# TYPE hewei_http_requests_total counter\n");
     for (class, count) in app.http_metrics.by_class.iter().enumerate() {
         let count = count.load(Ordering::Relaxed);

@@ -21,6 +21,8 @@ pub struct State {
     pub engine: Engine,
     /// Rooms, walls and cameras in use. It owns the cameras' pulls and the recordings under way.
     pub live: Live,
+    /// Key and certificate that sign recordings.
+    pub identity: Arc<hewei_recorder::Identity>,
     /// Signs and checks tokens and tickets.
     pub tokens: Tokens,
     /// How often invitations are tried.

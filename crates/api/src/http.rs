@@ -94,6 +94,15 @@ pub struct Region {
     pub name: String,
 }
 
+/// `POST /api/v1/regions`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct NewRegion {
+    /// The node above; absent for a root.
+    pub parent_id: Option<String>,
+    /// Name, 1–60 characters.
+    pub name: String,
+}
+
 /// A case.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Case {

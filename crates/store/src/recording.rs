@@ -22,7 +22,8 @@ pub enum RecordingState {
 }
 
 impl RecordingState {
-    const ALL: [RecordingState; 4] = [
+    /// Every state.
+    pub const ALL: [RecordingState; 4] = [
         RecordingState::Recording,
         RecordingState::Sealing,
         RecordingState::Sealed,
@@ -146,6 +147,15 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(done.rows_affected())
+    }
+
+    /// How many recordings are in a state.
+    pub async fn count_recordings(&self, state: RecordingState) -> Result<u64> {
+        let row = sqlx::query("SELECT COUNT (*) AS count FROM recordings WHERE state = ?")
+            .bind(state.as_str())
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(row.try_get::<i64, _>("count")?.unsigned_abs())
     }
 
     /// One recording.

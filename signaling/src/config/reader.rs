@@ -174,7 +174,7 @@ impl Reader {
     }
 }
 
-fn unknown(name: &str, section: &str, keys: &BTreeSet<&str>) -> ConfigError {
+fn unknown(name: &str, section: &str, keys: &BTreeSet<&'static str>) -> ConfigError {
     ConfigError(format!("{name} is no setting; [{section}] has {}", join(keys.iter())))
 }
 

@@ -1,0 +1,78 @@
+//! The addresses of this machine.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use crate::config::Config;
+
+/// Addresses that another host could use: neither loopback nor bound to one link.
+pub fn of_this_machine() -> BTreeSet<IpAddr> {
+    let interfaces = match nix::ifaddrs::getifaddrs() {
+        Ok(interfaces) => interfaces,
+        Err(error) => {
+            tracing::warn!(%error, "cannot list this machine's addresses");
+            return BTreeSet::new();
+        }
+    };
+    interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+            let v6 = || address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip()));
+            v4.or_else(v6)
+        })
+        .filter(|address| is_reachable(*address))
+        .collect()
+}
+
+/// The addresses that browsers are told to send media to.
+pub fn candidates(config: &Config, machine: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+    let media = &config.media;
+    if !media.addresses.is_empty() {
+        return media.addresses.clone();
+    }
+    if !media.bind.is_unspecified() {
+        return vec![media.bind];
+    }
+    // A socket bound to 0.0.0.0 hears no IPv6.
+    let mut candidates: Vec<IpAddr> =
+        machine.iter().copied().filter(|address| media.bind.is_ipv6() || address.is_ipv4()).collect();
+    let loopback = config.http.listen.iter().any(|listen| listen.ip().is_loopback());
+    if loopback || candidates.is_empty() {
+        candidates.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    candidates
+}
+
+fn is_reachable(address: IpAddr) -> bool {
+    let on_one_link = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !address.is_loopback() && !address.is_unspecified() && !address.is_multicast() && !on_one_link
+}
+
+/// Loopback in both families.
+pub const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_follow_the_settings() {
+        let machine = BTreeSet::from([[192, 0, 2, 1].into(), "2001:db8::1".parse().expect("an address")]);
+        let mut config = Config::default();
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        assert_eq!(candidates(&config, &machine), [IpAddr::from([192, 0, 2, 1]), loopback]);
+        config.http.listen = vec![([0, 0, 0, 0], 8443).into()];
+        assert_eq!(candidates(&config, &machine), [IpAddr::from([192, 0, 2, 1])]);
+        assert_eq!(candidates(&config, &BTreeSet::new()), [loopback]);
+        config.media.bind = [192, 0, 2, 7].into();
+        assert_eq!(candidates(&config, &machine), [IpAddr::from([192, 0, 2, 7])]);
+        config.media.addresses = vec![[203, 0, 113, 1].into()];
+        assert_eq!(candidates(&config, &machine), [IpAddr::from([203, 0, 113, 1])]);
+    }
+}

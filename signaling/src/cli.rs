@@ -1,0 +1,274 @@
+//! The command line.
+
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+use hewei_model::{ParticipantId, Role, RoomId};
+use time::OffsetDateTime;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    auth::{Claims, Tokens},
+    config::{Config, ConfigError, Log, LogFormat},
+    demo, openapi,
+    secrets::Folder,
+    serve::Server,
+};
+
+/// Hewei: video mediation and dispatch.
+#[derive(Parser)]
+#[command(name = "hewei", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve {
+        /// Settings; without it the defaults and HEWEI_... variables.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Run the server with made-up people, a case, and cameras.
+    Demo {
+        /// Settings; without it the defaults and HEWEI_... variables.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Check a file of settings.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print a token for somebody.
+    Token {
+        /// The id of the room it opens, or '*' for all.
+        #[arg(long, value_parser = parse_room)]
+        room: RoomOrAll,
+        /// party, mediator, lawyer, leader, operator, auditor or administrator.
+        #[arg(long)]
+        role: Role,
+        /// How long it is good: a number and s, m, h or d; 7d at most.
+        #[arg(long, default_value = "1h", value_parser = parse_ttl)]
+        ttl: Duration,
+        /// The name others see; the role's name without it.
+        #[arg(long)]
+        name: Option<String>,
+        /// Settings of the server it is for.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Verify a case package: 0 intact, 1 altered or incomplete, 2 cannot be read.
+    Verify {
+        /// The package's folder.
+        package: PathBuf,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The CA certificate of the recorder, from outside the package.
+        #[arg(long)]
+        ca: Option<PathBuf>,
+        /// The hash on a receipt that the package must match.
+        #[arg(long)]
+        receipt: Option<String>,
+    },
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+#[derive(Clone, Copy)]
+struct RoomOrAll(Option<RoomId>);
+
+fn parse_room(text: &str) -> Result<RoomOrAll, String> {
+    match text {
+        "*" => Ok(RoomOrAll(None)),
+        id => id.parse().map(|room| RoomOrAll(Some(room))).map_err(|_| "give a room's id, or '*' for all".into()),
+    }
+}
+
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    const WEEK_S: u64 = 7 * 24 * 3_600;
+    let allowed = || "give a number and s, m, h or d, such as 90m; 7d at most".to_owned();
+    let unit_s = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3_600,
+        Some('d') => 86_400,
+        _ => return Err(allowed()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| allowed())?;
+    match number.checked_mul(unit_s) {
+        Some(seconds) if (1..=WEEK_S).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => Err(allowed()),
+    }
+}
+
+/// Does what the command line says; the process ends with what this gives.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            // Also when nobody reads it.
+            let _ = writeln!(std::io::stderr(), "hewei: {error:#}");
+            let wrong_setting = error.is::<ConfigError>();
+            ExitCode::from(if wrong_setting { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve { config } => {
+            let config = Config::load(config.as_deref())?;
+            start_log(&config.log)?;
+            runtime()?.block_on(serve(config))?;
+        }
+        Command::Demo { config } => {
+            let config = demo::config(Config::load(config.as_deref())?);
+            start_log(&config.log)?;
+            runtime()?.block_on(demo(config))?;
+        }
+        Command::CheckConfig { file } => {
+            Config::load(Some(&file))?;
+            print(&format!("{} is good\n", file.display()))?;
+        }
+        Command::Token { room, role, ttl, name, config } => {
+            let config = Config::load(config.as_deref())?;
+            let tokens = Tokens::new(&Folder::open(&config.storage.folder)?.token_key()?);
+            let name = name.unwrap_or_else(|| role.to_string());
+            let name = crate::rest::input::text(&name, "--name", 1, 60)
+                .map_err(|problem| anyhow::anyhow!(problem.into_body().detail))?;
+            let claims = Claims {
+                name,
+                role,
+                room: room.0,
+                participant: ParticipantId::generate(),
+                expires_at: OffsetDateTime::now_utc() + ttl,
+            };
+            print(&format!("{}\n", tokens.issue(&claims)))?;
+        }
+        Command::Verify { package, json, ca, receipt } => {
+            return verify(&package, json, ca.as_deref(), receipt.as_deref());
+        }
+        Command::Openapi => print(&openapi::text())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut end = End::new()?;
+    let server = Server::start(config).await?;
+    end.wait().await;
+    server.stop().await;
+    Ok(())
+}
+
+async fn demo(config: Config) -> anyhow::Result<()> {
+    let mut end = End::new()?;
+    let server = Server::start(config).await?;
+    let demo = match demo::start(&server).await {
+        Ok(demo) => demo,
+        Err(error) => {
+            server.stop().await;
+            return Err(error);
+        }
+    };
+    print(demo.text())?;
+    end.wait().await;
+    server.stop().await;
+    drop(demo);
+    Ok(())
+}
+
+/// SIGTERM or SIGINT. From here on neither ends the process by itself.
+struct End {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl End {
+    fn new() -> std::io::Result<End> {
+        Ok(End { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn verify(
+    package: &std::path::Path,
+    json: bool,
+    ca: Option<&std::path::Path>,
+    receipt: Option<&str>,
+) -> anyhow::Result<ExitCode> {
+    use hewei_evidence::verify::{Options, Verdict};
+
+    let result = ca.map(std::fs::read_to_string).transpose().map_err(anyhow::Error::from).and_then(|ca| {
+        let options = Options { ca_pem: ca.as_deref(), receipt };
+        Ok(hewei_recorder::verify(package, &options)?)
+    });
+    let verification = match result {
+        Ok(verification) => verification,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hewei: cannot verify {}: {error:#}", package.display());
+            return Ok(ExitCode::from(2));
+        }
+    };
+    if json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&verification)?))?;
+    } else {
+        print(&crate::rest::recordings::verification_in_words(&verification))?;
+    }
+    Ok(match verification.verdict {
+        Verdict::Intact => ExitCode::SUCCESS,
+        Verdict::Altered | Verdict::Incomplete => ExitCode::from(1),
+    })
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn start_log(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().parse(&log.filter)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}
+
+/// To standard output; an error when nobody reads it.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lifetimes() {
+        assert_eq!(parse_ttl("90m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_ttl("7d"), Ok(Duration::from_secs(604_800)));
+        for bad in ["", "h", "1", "0s", "8d", "-1h", "1时", "99999999999999999999d", "18446744073709551615h"] {
+            assert!(parse_ttl(bad).is_err(), "{bad}");
+        }
+    }
+}

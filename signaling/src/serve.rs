@@ -1,0 +1,155 @@
+//! Starting and stopping a whole server.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use hewei_engine::Engine;
+use hewei_store::{SealingKey, Store};
+use time::OffsetDateTime;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    addresses,
+    auth::Tokens,
+    config::Config,
+    http,
+    limits::JoinLimits,
+    live::Live,
+    metrics::HttpMetrics,
+    secrets::Folder,
+    state::{App, Parts, State},
+};
+
+/// Answers that are under way when the server stops get this long.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A running server.
+pub struct Server {
+    app: App,
+    listening: Vec<Listening>,
+    stop: watch::Sender<bool>,
+    listeners: JoinSet<()>,
+    keep_fresh: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Whether it is HTTPS.
+    pub tls: bool,
+}
+
+impl Server {
+    /// Opens the storage folder, starts media and listens.
+    pub async fn start(config: Config) -> anyhow::Result<Server> {
+        let folder = Folder::open(&config.storage.folder)?;
+        let store = Store::open(&folder.database(), SealingKey::new(&folder.camera_key()?))
+            .await
+            .with_context(|| format!("cannot open {}", folder.database().display()))?;
+        let left_open = store
+            .fail_open_recordings(
+                OffsetDateTime::now_utc(),
+                "The server stopped before the package was sealed. What was recorded lies in the folder of recordings.",
+            )
+            .await?;
+        if left_open > 0 {
+            tracing::warn!(recordings = left_open, "an earlier run left recordings unsealed");
+        }
+        let identity = hewei_recorder::Identity::load_or_create(&folder.recorder(), OffsetDateTime::now_utc())
+            .with_context(|| format!("the recorder's keys in {}", folder.recorder().display()))?;
+
+        // All ports first: a taken one should not leave half a server.
+        let mut sockets = Vec::with_capacity(config.http.listen.len());
+        for address in &config.http.listen {
+            let socket = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} (http.listen)"))?;
+            sockets.push(socket);
+        }
+        let (engine, events) = Engine::start(hewei_engine::Config {
+            port: config.media.port,
+            bind: config.media.bind,
+            candidates: addresses::candidates(&config, &addresses::of_this_machine()),
+            shards: config.media.shards,
+            video_codecs: config.media.video_codecs.clone(),
+        })?;
+
+        let config = Arc::new(config);
+        let identity = Arc::new(identity);
+        let parts = Parts {
+            config: Arc::clone(&config),
+            store: store.clone(),
+            engine: engine.clone(),
+            identity: Arc::clone(&identity),
+        };
+        let live = Live::start(parts, events).await?;
+        let app = App::new(State {
+            store,
+            engine,
+            live,
+            identity,
+            tokens: Tokens::new(&folder.token_key()?),
+            join_limits: JoinLimits::new(Instant::now()),
+            http_metrics: HttpMetrics::default(),
+            verifying: tokio::sync::Semaphore::new(1),
+            config,
+        });
+
+        let router = http::router(app.clone());
+        let (stop, stopped) = watch::channel(false);
+        let mut listeners = JoinSet::new();
+        let mut listening = Vec::with_capacity(sockets.len());
+        let mut certificates = None;
+        for socket in sockets {
+            let address = socket.local_addr()?;
+            let tls = match address.ip().is_loopback() {
+                true => None,
+                false if certificates.is_none() => {
+                    let opened = http::tls::Certificates::open(&app.config.http, &folder.tls())?;
+                    Some(certificates.insert(opened).acceptor()?)
+                }
+                false => certificates.as_ref().map(http::tls::Certificates::acceptor).transpose()?,
+            };
+            let listener = Listening { address, tls: tls.is_some() };
+            tracing::info!(%address, tls = listener.tls, "listening");
+            listening.push(listener);
+            listeners.spawn(http::listener::serve(socket, tls, router.clone(), stopped.clone(), GRACE));
+        }
+        let keep_fresh = certificates.map(|certificates| tokio::spawn(certificates.keep_fresh()));
+        Ok(Server { app, listening, stop, listeners, keep_fresh })
+    }
+
+    /// What the handlers hold.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Where it listens, in the order of the settings, with the ports that were given for 0.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Takes no more connections, ends sessions and seals their recordings, and ends media. Within ten seconds.
+    pub async fn stop(mut self) {
+        tracing::info!("stopping");
+        self.stop.send_replace(true);
+        self.app.live.shutdown().await;
+        while self.listeners.join_next().await.is_some() {}
+        if let Some(task) = self.keep_fresh {
+            task.abort();
+        }
+        let engine = self.app.engine.clone();
+        // It waits for threads.
+        let ended = tokio::task::spawn_blocking(move || engine.shutdown());
+        if tokio::time::timeout(Duration::from_secs(2), ended).await.is_err() {
+            tracing::error!("the media engine did not end in time");
+        }
+        self.app.store.close().await;
+    }
+}
