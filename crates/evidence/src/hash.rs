@@ -84,23 +84,44 @@ pub struct FileHashes {
     pub sm3: Hash,
 }
 
+/// Hashes a file while it is written.
+#[derive(Debug, Clone, Default)]
+pub struct FileHasher {
+    sha256: Sha256,
+    sm3: Sm3,
+    bytes: u64,
+}
+
+impl FileHasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        self.sm3.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// What the bytes so far come to.
+    pub fn finish(&self) -> FileHashes {
+        FileHashes {
+            bytes: self.bytes,
+            sha256: Hash(self.sha256.clone().finalize().into()),
+            sm3: Hash(self.sm3.clone().finalize().into()),
+        }
+    }
+}
+
 /// Reads `reader` to its end.
 pub fn hash_file(reader: &mut dyn Read) -> io::Result<FileHashes> {
-    let (mut sha256, mut sm3, mut bytes) = (Sha256::new(), Sm3::new(), 0);
+    let mut hasher = FileHasher::default();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => {
-                sha256.update(&buffer[..count]);
-                sm3.update(&buffer[..count]);
-                bytes += count as u64;
-            }
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(count) => hasher.update(&buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(FileHashes { bytes, sha256: Hash(sha256.finalize().into()), sm3: Hash(sm3.finalize().into()) })
 }
 
 #[cfg(test)]

@@ -1,0 +1,708 @@
+//! One session being recorded.
+//!
+//! Order of writing: media to the disk, then the journal's lines about it to the disk, then the head signed. So the
+//! journal never speaks of what a power cut may have taken.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use hewei_evidence::{
+    bag,
+    hash::Hash,
+    journal::{self, Chain, Event, GapKind, TrackSummary, format_utc},
+};
+use hewei_model::{
+    Audience, CaseId, Codec, MediaKind, MonoNs, ParticipantId, Publisher, RecordingId, Role, RoomId,
+    SessionId, TrackId,
+};
+use time::OffsetDateTime;
+
+use crate::{
+    Identity, RecorderError,
+    files::{Folder, Writing},
+    mp4,
+    track::{Epoch, Output, Track},
+    webm,
+};
+
+/// Version of the evidence format.
+const FORMAT_VERSION: u32 = 1;
+/// How often the disk is waited for.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How often the head is signed, with a margin below the five seconds of the format.
+const HEAD_EVERY: Duration = Duration::from_secs(4);
+/// How long a segment file is, if a keyframe comes then.
+const SEGMENT: Duration = Duration::from_secs(10);
+/// How long a segment file is at most.
+const SEGMENT_MAX: Duration = Duration::from_secs(15);
+/// References an index box can hold.
+const INDEX_PARTS_MAX: usize = 65_535;
+
+/// What is recorded, and since when.
+#[derive(Debug, Clone)]
+pub struct RecordingMeta {
+    /// Recording.
+    pub recording: RecordingId,
+    /// Session.
+    pub session: SessionId,
+    /// Case.
+    pub case_id: CaseId,
+    /// The case's number.
+    pub case_number: String,
+    /// What the dispute is about.
+    pub case_title: String,
+    /// Room.
+    pub room: RoomId,
+    /// The room's name.
+    pub room_name: String,
+    /// UTC at the start.
+    pub started_at: OffsetDateTime,
+    /// The monotonic clock at the same moment.
+    pub started_mono: MonoNs,
+}
+
+/// A track that begins.
+#[derive(Debug, Clone)]
+pub struct TrackMeta {
+    /// Track.
+    pub track: TrackId,
+    /// Whose it is.
+    pub participant: ParticipantId,
+    /// The person's name.
+    pub name: String,
+    /// Role.
+    pub role: Role,
+    /// Sound or picture.
+    pub kind: MediaKind,
+    /// Codec.
+    pub codec: Codec,
+}
+
+/// A finished package.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// Its folder.
+    pub package: PathBuf,
+    /// SHA-256 of the last head's file, 64 hexadecimal digits: the receipt.
+    pub head_hash: String,
+    /// Tracks that have media, in the order they began.
+    pub tracks: Vec<TrackSummary>,
+    /// How long it lasted.
+    pub duration: Duration,
+}
+
+/// A fragment that was written.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    start: u64,
+    duration: u64,
+    bytes: u64,
+    sync: bool,
+}
+
+/// The segment file being written.
+#[derive(Debug)]
+struct Segment {
+    writing: Writing,
+    start: u64,
+}
+
+/// One epoch's folder.
+#[derive(Debug)]
+struct EpochFolder {
+    path: String,
+    /// Finished segment files, with their length in ticks.
+    segments: Vec<(String, u64, u64)>,
+}
+
+#[derive(Debug)]
+struct Recorded {
+    meta: TrackMeta,
+    track: Track,
+    open: bool,
+    first_epoch: Option<Epoch>,
+    epochs: Vec<EpochFolder>,
+    segment: Option<Segment>,
+    written: Vec<Written>,
+}
+
+/// A recording under way.
+#[derive(Debug)]
+pub struct Recording {
+    meta: RecordingMeta,
+    identity: Arc<Identity>,
+    folder: Folder,
+    journal: Writing,
+    chain: Chain,
+    /// Events that wait for the media before them to be on the disk.
+    waiting: Vec<(Event, MonoNs)>,
+    consents: String,
+    tracks: Vec<Recorded>,
+    heads: u64,
+    head_hash: Option<Hash>,
+    head_count: u64,
+    head_at: MonoNs,
+    synced_at: MonoNs,
+    clock: (MonoNs, OffsetDateTime),
+}
+
+impl Recording {
+    /// Begins a recording in a new folder `root/RECORDING`.
+    pub fn create(root: &Path, meta: RecordingMeta, identity: Arc<Identity>) -> Result<Self, RecorderError> {
+        let mut folder = Folder::create(root.join(meta.recording.to_string()))?;
+        let journal = folder.begin(journal::PATH)?;
+        let mut recording = Self {
+            folder,
+            journal,
+            chain: Chain::default(),
+            waiting: Vec::new(),
+            consents: String::new(),
+            tracks: Vec::new(),
+            heads: 0,
+            head_hash: None,
+            head_count: 0,
+            head_at: meta.started_mono,
+            synced_at: meta.started_mono,
+            clock: (meta.started_mono, meta.started_at),
+            identity,
+            meta,
+        };
+        let meta = recording.meta.clone();
+        recording.waiting.push((
+            Event::Open {
+                version: FORMAT_VERSION,
+                recording: meta.recording,
+                session: meta.session,
+                case: meta.case_id,
+                case_number: meta.case_number,
+                case_title: meta.case_title,
+                room: meta.room,
+                room_name: meta.room_name,
+            },
+            meta.started_mono,
+        ));
+        let identity = recording.identity.clone();
+        recording.file(bag::CA_PATH, identity.ca_pem().as_bytes(), meta.started_mono)?;
+        recording.file(bag::RECORDER_PATH, identity.recorder_pem().as_bytes(), meta.started_mono)?;
+        recording.sync(meta.started_mono, true)?;
+        Ok(recording)
+    }
+
+    /// The package's folder.
+    pub fn package(&self) -> &Path {
+        self.folder.root()
+    }
+
+    /// Somebody came.
+    pub fn person_joined(&mut self, participant: ParticipantId, name: &str, role: Role, at: MonoNs) {
+        self.journal(Event::Join { participant, name: name.to_owned(), role }, at);
+    }
+
+    /// Somebody left.
+    pub fn person_left(&mut self, participant: ParticipantId, at: MonoNs) {
+        self.journal(Event::Leave { participant }, at);
+    }
+
+    /// Who may receive a publisher's sound or picture from now on: the value that is enforced.
+    pub fn audience(&mut self, publisher: Publisher, kind: MediaKind, audience: Audience, at: MonoNs) {
+        self.journal(Event::Audience { publisher, kind, audience }, at);
+    }
+
+    /// Somebody agreed to be recorded, or took it back: then nothing of theirs is recorded until they agree
+    /// again, and the gap says why.
+    pub fn consent(&mut self, participant: ParticipantId, name: &str, granted: bool, at: MonoNs) {
+        self.journal(
+            Event::Consent { participant, name: name.to_owned(), to: "recording".into(), granted },
+            at,
+        );
+    }
+
+    /// Somebody muted or unmuted; a gap of that track is then of kind `mute`.
+    pub fn mute(&mut self, participant: ParticipantId, kind: MediaKind, muted: bool, at: MonoNs) {
+        self.journal(Event::Mute { participant, kind, muted }, at);
+    }
+
+    /// Writes an event into the journal. `consent` to the recording and `mute` work on the tracks as well.
+    pub fn journal(&mut self, event: Event, at: MonoNs) {
+        match &event {
+            Event::Consent { participant, to, granted, name } => {
+                self.consents.push_str(&format!(
+                    "{}\n",
+                    serde_json::json!({
+                        "at": format_utc(self.utc(at)), "participant": participant, "name": name,
+                        "to": to, "granted": granted,
+                    })
+                ));
+                if to == "recording" {
+                    for index in self.open_tracks(*participant, None) {
+                        if *granted {
+                            self.tracks[index].track.resume();
+                        } else {
+                            self.tracks[index].track.pause(GapKind::ConsentWithdrawn, at);
+                            self.write_outputs(index, at);
+                        }
+                    }
+                }
+            }
+            Event::Mute { participant, kind, muted } => {
+                for index in self.open_tracks(*participant, Some(*kind)) {
+                    self.tracks[index].track.mute(*muted);
+                }
+            }
+            _ => {}
+        }
+        self.waiting.push((event, at));
+    }
+
+    /// A track begins.
+    pub fn track_opened(&mut self, meta: TrackMeta, at: MonoNs) {
+        self.journal(
+            Event::TrackOpen {
+                track: meta.track,
+                participant: meta.participant,
+                name: meta.name.clone(),
+                role: meta.role,
+                kind: meta.kind,
+                codec: meta.codec,
+            },
+            at,
+        );
+        let track = Track::new(meta.codec);
+        self.tracks.push(Recorded {
+            meta,
+            track,
+            open: true,
+            first_epoch: None,
+            epochs: Vec::new(),
+            segment: None,
+            written: Vec::new(),
+        });
+    }
+
+    /// A whole decrypted RTP packet of a track, header included, as it came: it may be late, twice, or missing.
+    pub fn packet(&mut self, track: TrackId, arrival: MonoNs, rtp: &[u8]) {
+        let Some(index) = self.index(track) else { return };
+        self.tracks[index].track.packet(arrival, rtp);
+        self.write_outputs(index, arrival);
+    }
+
+    /// A Sender Report of a track's sender.
+    pub fn sender_report(&mut self, track: TrackId, ntp: u64, rtp_timestamp: u32, arrival: MonoNs) {
+        if self.index(track).is_some() {
+            self.journal(Event::Clk { track, rtp: rtp_timestamp, ntp: Some(ntp), track_ms: None }, arrival);
+        }
+    }
+
+    /// A track ends.
+    pub fn track_closed(&mut self, track: TrackId, at: MonoNs) {
+        let Some(index) = self.index(track) else { return };
+        self.tracks[index].track.close(at);
+        self.write_outputs(index, at);
+        self.tracks[index].open = false;
+        self.finish_segment(index, at);
+        self.journal(Event::TrackClose { track }, at);
+    }
+
+    /// Lets time pass: gives up holes, writes what is due, brings it to the disk once a second and signs the
+    /// head. Call it a few times a second. `utc` is the time at `now`. An error is journalled, and recording goes
+    /// on as well as it can.
+    pub fn tick(&mut self, now: MonoNs, utc: OffsetDateTime) -> Result<(), RecorderError> {
+        self.clock = (now, utc);
+        for index in 0..self.tracks.len() {
+            if self.tracks[index].open {
+                self.tracks[index].track.tick(now);
+                self.write_outputs(index, now);
+            }
+        }
+        self.sync(now, false)
+    }
+
+    /// The tracks that need a keyframe now: at their start, after a loss, every ten seconds.
+    pub fn take_keyframe_requests(&mut self, now: MonoNs) -> Vec<TrackId> {
+        self.tracks
+            .iter_mut()
+            .filter(|recorded| recorded.open)
+            .filter_map(|recorded| recorded.track.takes_keyframe_request(now).then_some(recorded.meta.track))
+            .collect()
+    }
+
+    /// Ends the recording: finishes the tracks, writes what goes with them, signs the last head and seals the
+    /// package.
+    pub fn close(mut self, now: MonoNs, utc: OffsetDateTime) -> Result<Sealed, RecorderError> {
+        self.clock = (now, utc);
+        let open: Vec<TrackId> =
+            self.tracks.iter().filter(|recorded| recorded.open).map(|recorded| recorded.meta.track).collect();
+        for track in open {
+            self.track_closed(track, now);
+        }
+        let mut summaries = Vec::new();
+        for index in 0..self.tracks.len() {
+            if let Some(summary) = self.finish_track(index, now)? {
+                summaries.push(summary);
+            }
+        }
+        summaries.sort_by_key(|summary| summary.starts_ms);
+        if !self.consents.is_empty() {
+            let consents = std::mem::take(&mut self.consents);
+            self.file("data/docs/consent.jsonl", consents.as_bytes(), now)?;
+        }
+        let day = utc.date().to_string();
+        let info = bag::bag_info(self.meta.recording, &self.meta.case_number, &self.meta.case_title, &day);
+        let mut tag_files = BTreeMap::new();
+        for (name, text) in [bag::BAGIT, bag::VERIFY_MD, bag::VERIFY_SH, (bag::BAG_INFO, info.as_str())] {
+            tag_files.insert(name.to_owned(), self.folder.write(name, text.as_bytes())?.sha256);
+        }
+        let duration = now.since(self.meta.started_mono);
+        self.waiting.push((
+            Event::Close { duration_ms: duration.as_millis() as u64, tracks: summaries.clone(), tag_files },
+            now,
+        ));
+        self.sync(now, true)?;
+
+        let journal = self.journal;
+        let mut folder = self.folder;
+        folder.finish(journal);
+        for (name, hash) in [
+            (bag::MANIFEST_SHA256, (|hashes| hashes.sha256) as fn(&hewei_evidence::hash::FileHashes) -> Hash),
+            (bag::MANIFEST_SM3, |hashes| hashes.sm3),
+        ] {
+            let payload = folder
+                .finished()
+                .iter()
+                .filter(|(path, _)| path.starts_with("data/"))
+                .map(|(path, hashes)| (path.clone(), hash(hashes)))
+                .collect();
+            folder.write(name, bag::manifest(&payload).as_bytes())?;
+        }
+        let tags = bag::TAG_FILES
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), folder.finished().get(*name)?.sha256)))
+            .collect();
+        folder.sync_finished()?;
+        folder.write(bag::TAG_MANIFEST, bag::manifest(&tags).as_bytes())?;
+        folder.sync_finished()?;
+        let package = folder.root().to_owned();
+        let head_hash = self.head_hash.map(|hash| hash.to_string()).unwrap_or_default();
+        Ok(Sealed { package, head_hash, tracks: summaries, duration })
+    }
+
+    fn index(&self, track: TrackId) -> Option<usize> {
+        self.tracks.iter().position(|recorded| recorded.open && recorded.meta.track == track)
+    }
+
+    fn open_tracks(&self, participant: ParticipantId, kind: Option<MediaKind>) -> Vec<usize> {
+        (0..self.tracks.len())
+            .filter(|index| {
+                let recorded = &self.tracks[*index];
+                recorded.open
+                    && recorded.meta.participant == participant
+                    && kind.is_none_or(|kind| recorded.meta.kind == kind)
+            })
+            .collect()
+    }
+
+    fn utc(&self, at: MonoNs) -> OffsetDateTime {
+        let (mono, utc) = self.clock;
+        utc + time::Duration::nanoseconds(i64::try_from(i128::from(at.0) - i128::from(mono.0)).unwrap_or(0))
+    }
+
+    /// Milliseconds after the recording's start of a place on a track.
+    fn ms(&self, index: usize, ticks: u64) -> u64 {
+        let track = &self.tracks[index].track;
+        let begins = track.begins().unwrap_or(self.meta.started_mono).since(self.meta.started_mono);
+        begins.as_millis() as u64 + ticks * 1_000 / u64::from(track.codec().clock_rate_hz())
+    }
+
+    /// Writes a whole file and journals it.
+    fn file(&mut self, path: &str, bytes: &[u8], at: MonoNs) -> Result<(), RecorderError> {
+        let hashes = self.folder.write(path, bytes)?;
+        self.waiting
+            .push((Event::File { file: path.to_owned(), bytes: hashes.bytes, sha256: hashes.sha256 }, at));
+        Ok(())
+    }
+
+    fn write_outputs(&mut self, index: usize, at: MonoNs) {
+        while let Some(output) = self.tracks[index].track.pop() {
+            if let Err(error) = self.write_output(index, output, at) {
+                let track = self.tracks[index].meta.track;
+                tracing::error!(%track, %error, "a fragment was not written");
+                let end = self.ms(index, self.tracks[index].track.end());
+                let reason = Some(error.to_string());
+                self.waiting.push((
+                    Event::Gap {
+                        track,
+                        kind: GapKind::RecorderFault,
+                        from_ms: end,
+                        to_ms: end,
+                        packets: 0,
+                        reason,
+                    },
+                    at,
+                ));
+            }
+        }
+    }
+
+    fn write_output(&mut self, index: usize, output: Output, at: MonoNs) -> Result<(), RecorderError> {
+        let track = self.tracks[index].meta.track;
+        match output {
+            Output::Init { epoch, data, size } => {
+                self.finish_segment(index, at);
+                let recorded = &mut self.tracks[index];
+                let path = format!(
+                    "data/sessions/{}/joint/{}/{}-e{epoch}",
+                    self.meta.session, recorded.meta.participant, track
+                );
+                if recorded.first_epoch.is_none() {
+                    recorded.first_epoch = recorded.track.epoch().cloned();
+                }
+                recorded.epochs.push(EpochFolder { path: path.clone(), segments: Vec::new() });
+                let codec = recorded.meta.codec;
+                self.waiting.push((
+                    Event::Layer {
+                        track,
+                        epoch,
+                        codec,
+                        width: size.map(|(width, _)| width),
+                        height: size.map(|(_, height)| height),
+                    },
+                    at,
+                ));
+                self.file(&format!("{path}/init.{}", container(codec)), &data, at)
+            }
+            Output::Fragment { start, duration, sync, data } => self.write_fragment(
+                index,
+                Written { start, duration, bytes: data.len() as u64, sync },
+                &data,
+                at,
+            ),
+            Output::Gap { kind, from, to, packets } => {
+                let (from_ms, to_ms) = (self.ms(index, from), self.ms(index, to));
+                self.waiting.push((Event::Gap { track, kind, from_ms, to_ms, packets, reason: None }, at));
+                Ok(())
+            }
+            Output::Anchor { rtp, place, arrival } => {
+                let rate = u64::from(self.tracks[index].track.codec().clock_rate_hz());
+                let track_ms = Some(place * 1_000 / rate);
+                self.waiting.push((Event::Clk { track, rtp, ntp: None, track_ms }, arrival));
+                Ok(())
+            }
+            Output::Fault(what) => {
+                self.waiting.push((Event::Fault { what: format!("track {track}: {what}") }, at));
+                Ok(())
+            }
+        }
+    }
+
+    fn write_fragment(
+        &mut self,
+        index: usize,
+        written: Written,
+        data: &[u8],
+        at: MonoNs,
+    ) -> Result<(), RecorderError> {
+        let recorded = &self.tracks[index];
+        let rate = u64::from(recorded.track.codec().clock_rate_hz());
+        let full = recorded.segment.as_ref().is_some_and(|segment| {
+            let age = written.start.saturating_sub(segment.start);
+            age >= SEGMENT_MAX.as_secs() * rate || (written.sync && age >= SEGMENT.as_secs() * rate)
+        });
+        if full {
+            self.finish_segment(index, at);
+        }
+        if self.tracks[index].segment.is_none() {
+            let recorded = &self.tracks[index];
+            let Some(epoch) = recorded.epochs.last() else { return Ok(()) };
+            let ending = match container(recorded.meta.codec) {
+                "mp4" => "m4s",
+                other => other,
+            };
+            let path = format!("{}/{:06}.{ending}", epoch.path, epoch.segments.len());
+            let writing = self.folder.begin(&path)?;
+            self.tracks[index].segment = Some(Segment { writing, start: written.start });
+        }
+        let (start_ms, end_ms) =
+            (self.ms(index, written.start), self.ms(index, written.start + written.duration));
+        let recorded = &mut self.tracks[index];
+        let Some(segment) = &mut recorded.segment else { return Ok(()) };
+        let offset = segment.writing.bytes();
+        self.folder.append(&mut segment.writing, data)?;
+        let file = segment.writing.path.clone();
+        recorded.written.push(written);
+        let track = recorded.meta.track;
+        self.waiting.push((
+            Event::Seg {
+                file,
+                bytes: data.len() as u64,
+                sha256: Hash::sha256(data),
+                offset,
+                start_ms,
+                duration_ms: end_ms - start_ms,
+                track,
+            },
+            at,
+        ));
+        Ok(())
+    }
+
+    fn finish_segment(&mut self, index: usize, at: MonoNs) {
+        let recorded = &mut self.tracks[index];
+        let Some(segment) = recorded.segment.take() else { return };
+        let file = segment.writing.path.clone();
+        let hashes = self.folder.finish(segment.writing);
+        let end = recorded.written.last().map_or(segment.start, |written| written.start + written.duration);
+        if let Some(epoch) = recorded.epochs.last_mut() {
+            epoch.segments.push((file.clone(), end.saturating_sub(segment.start), hashes.bytes));
+        }
+        self.waiting.push((Event::File { file, bytes: hashes.bytes, sha256: hashes.sha256 }, at));
+    }
+
+    /// Writes the play lists and the head that goes before a finished track's segments.
+    fn finish_track(&mut self, index: usize, now: MonoNs) -> Result<Option<TrackSummary>, RecorderError> {
+        let recorded = &self.tracks[index];
+        let (Some(first_epoch), Some(first)) = (&recorded.first_epoch, recorded.epochs.first()) else {
+            return Ok(None);
+        };
+        let codec = recorded.meta.codec;
+        let rate = u64::from(codec.clock_rate_hz());
+        let duration = recorded.written.last().map_or(0, |written| written.start + written.duration);
+        let play = match first_epoch {
+            Epoch::Mp4(format) => mp4::play(format, duration, &parts(&recorded.written))?,
+            Epoch::WebM { width, height } => webm::play(*width, *height, duration, &cues(&recorded.written)),
+        };
+        let play_path = format!("{}/play.{}", first.path, container(codec));
+        let mut files = vec![play_path.clone()];
+        files.extend(recorded.epochs.iter().flat_map(|epoch| &epoch.segments).map(|(file, ..)| file.clone()));
+        let segments: u64 =
+            recorded.epochs.iter().flat_map(|epoch| &epoch.segments).map(|(_, _, bytes)| bytes).sum();
+        let lists: Vec<(String, String)> = recorded
+            .epochs
+            .iter()
+            .map(|epoch| (format!("{}/index.m3u8", epoch.path), play_list(epoch, codec)))
+            .collect();
+        let meta = &recorded.meta;
+        let summary = TrackSummary {
+            track: meta.track,
+            participant: meta.participant,
+            name: meta.name.clone(),
+            role: meta.role,
+            kind: meta.kind,
+            codec,
+            content_type: match (meta.kind, container(codec)) {
+                (_, "webm") => "video/webm",
+                (MediaKind::Audio, _) => "audio/mp4",
+                (MediaKind::Video, _) => "video/mp4",
+            }
+            .into(),
+            starts_ms: self.ms(index, 0),
+            duration_ms: duration * 1_000 / rate,
+            bytes: play.len() as u64 + segments,
+            files,
+        };
+        self.file(&play_path, &play, now)?;
+        for (path, text) in lists {
+            self.file(&path, text.as_bytes(), now)?;
+        }
+        Ok(Some(summary))
+    }
+
+    /// Media to the disk, then the journal, then the head. `all`: at once, and the head in any case.
+    fn sync(&mut self, now: MonoNs, all: bool) -> Result<(), RecorderError> {
+        if !all && now.since(self.synced_at) < SYNC_EVERY {
+            return Ok(());
+        }
+        self.synced_at = now;
+        for recorded in &mut self.tracks {
+            if let Some(segment) = &mut recorded.segment {
+                self.folder.sync(&mut segment.writing)?;
+            }
+        }
+        self.folder.sync_finished()?;
+
+        let mut text = String::new();
+        for (event, at) in std::mem::take(&mut self.waiting) {
+            let utc = self.utc(at);
+            text.push_str(&self.chain.append(&event, utc, at));
+        }
+        if !text.is_empty() {
+            self.folder.append(&mut self.journal, text.as_bytes())?;
+            self.folder.sync(&mut self.journal)?;
+        }
+
+        let head = self.chain.head();
+        if head.count > self.head_count && (all || now.since(self.head_at) >= HEAD_EVERY) {
+            let text = head.to_text();
+            let seal = self.identity.sealer().seal(text.as_bytes(), self.utc(now))?;
+            let stem = bag::head_stem(self.heads + 1);
+            self.folder.write(&format!("{stem}.txt"), text.as_bytes())?;
+            self.folder.write(&format!("{stem}.p7s"), &seal)?;
+            self.folder.sync_finished()?;
+            self.heads += 1;
+            self.head_count = head.count;
+            self.head_at = now;
+            self.head_hash = Some(Hash::sha256(text.as_bytes()));
+        }
+        Ok(())
+    }
+}
+
+/// The ending of an init segment.
+fn container(codec: Codec) -> &'static str {
+    if codec == Codec::Vp8 { "webm" } else { "mp4" }
+}
+
+/// The index of a finished MP4 track: a part a fragment, or as many fragments a part as keep it within bounds.
+fn parts(written: &[Written]) -> Vec<mp4::Part> {
+    let each = written.len().div_ceil(INDEX_PARTS_MAX).max(1);
+    let starts: Vec<&[Written]> = written.chunks(each).collect();
+    (0..starts.len())
+        .filter_map(|at| {
+            let chunk = starts[at];
+            let (first, last) = (chunk.first()?, chunk.last()?);
+            let end = starts
+                .get(at + 1)
+                .and_then(|next| next.first())
+                .map_or(last.start + last.duration, |next| next.start);
+            Some(mp4::Part {
+                bytes: u32::try_from(chunk.iter().map(|written| written.bytes).sum::<u64>())
+                    .unwrap_or(u32::MAX),
+                duration: u32::try_from(end.saturating_sub(first.start)).unwrap_or(u32::MAX),
+                sync: first.sync,
+            })
+        })
+        .collect()
+}
+
+/// Where the clusters of a finished WebM track are that begin with a keyframe.
+fn cues(written: &[Written]) -> Vec<webm::Cue> {
+    let mut offset = 0;
+    let mut cues = Vec::new();
+    for written in written {
+        if written.sync {
+            cues.push(webm::Cue { at: written.start, offset });
+        }
+        offset += written.bytes;
+    }
+    cues
+}
+
+fn play_list(epoch: &EpochFolder, codec: Codec) -> String {
+    let rate = f64::from(codec.clock_rate_hz());
+    let seconds: Vec<f64> = epoch.segments.iter().map(|(_, ticks, _)| *ticks as f64 / rate).collect();
+    let target = seconds.iter().fold(1.0, |most: f64, seconds| most.max(seconds.ceil()));
+    let mut text = format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+         #EXT-X-MAP:URI=\"init.{}\"\n",
+        container(codec)
+    );
+    for ((file, ..), seconds) in epoch.segments.iter().zip(seconds) {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        text.push_str(&format!("#EXTINF:{seconds:.3},\n{name}\n"));
+    }
+    text.push_str("#EXT-X-ENDLIST\n");
+    text
+}
