@@ -38,6 +38,11 @@ export interface Region {
   name: string
 }
 
+export interface NewRegion {
+  parent_id?: string | null
+  name: string
+}
+
 export interface Case {
   id: string
   number: string

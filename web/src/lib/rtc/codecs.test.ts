@@ -1,23 +1,32 @@
 import { describe, expect, it } from 'vitest'
-import { orderCodecs, readPreferred } from './codecs'
+import { chooseCodecs, readPreferred } from './codecs'
 
 const CODECS = [
   { mimeType: 'video/VP8' },
   { mimeType: 'video/rtx' },
   { mimeType: 'video/H264', sdpFmtpLine: 'packetization-mode=0;profile-level-id=42e01f' },
   { mimeType: 'video/H264', sdpFmtpLine: 'packetization-mode=1;profile-level-id=42e01f' },
+  { mimeType: 'video/H264', sdpFmtpLine: 'packetization-mode=1;profile-level-id=64001f' },
   { mimeType: 'video/AV1' },
 ]
 
 describe('codecs', () => {
-  it('puts H.264 of packetization mode 1 first and drops nothing', () => {
-    const ordered = orderCodecs(CODECS, 'H264')
-    expect(ordered.map((codec) => CODECS.indexOf(codec))).toEqual([3, 2, 0, 1, 4])
+  it('offers H.264 of packetization mode 1 first, and no codec that the server does not take', () => {
+    expect(chooseCodecs(CODECS).map((codec) => CODECS.indexOf(codec))).toEqual([3, 4, 0, 1])
   })
 
-  it('puts VP8 first', () => {
-    expect(orderCodecs(CODECS, 'VP8').map((codec) => CODECS.indexOf(codec))).toEqual([0, 1, 2, 3, 4])
-    expect(orderCodecs([...CODECS].reverse(), 'VP8')[0]).toBe(CODECS[0])
+  it('puts VP8 first when asked', () => {
+    expect(chooseCodecs([...CODECS].reverse(), 'VP8').map((codec) => CODECS.indexOf(codec))).toEqual([0, 4, 3, 1])
+  })
+
+  it('keeps Opus and G.711', () => {
+    const audio = ['audio/opus', 'audio/red', 'audio/G722', 'audio/PCMU', 'audio/PCMA', 'audio/CN'].map((mimeType) => ({ mimeType }))
+    expect(chooseCodecs(audio).map((codec) => codec.mimeType)).toEqual(['audio/opus', 'audio/PCMU', 'audio/PCMA'])
+  })
+
+  it('offers what there is when nothing fits', () => {
+    expect(chooseCodecs([{ mimeType: 'video/AV1' }])).toEqual([{ mimeType: 'video/AV1' }])
+    expect(chooseCodecs([])).toEqual([])
   })
 
   it('reads the two names only', () => {

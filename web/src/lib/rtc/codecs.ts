@@ -1,4 +1,4 @@
-// The order in which video codecs are offered.
+// Which codecs are offered, and in which order.
 
 export type PreferredCodec = 'H264' | 'VP8'
 
@@ -12,14 +12,19 @@ interface CodecLike {
   sdpFmtpLine?: string
 }
 
-/** `codecs` with the preferred one first and nothing dropped. H.264 in packetization mode 1 goes before mode 0, which
- * the server does not take. */
-export function orderCodecs<T extends CodecLike>(codecs: readonly T[], preferred: PreferredCodec): T[] {
-  const rank = (codec: T): number => {
-    if (codec.mimeType.toLowerCase() !== `video/${preferred.toLowerCase()}`) return 2
-    return preferred === 'H264' && !/packetization-mode=1/.test(codec.sdpFmtpLine ?? '') ? 1 : 0
-  }
-  return codecs
+/** What the server takes. Everything else a browser knows would only make the offer longer: a slot of all codecs is
+ * some 4 KB of SDP, and a room may have dozens. */
+const TAKEN = ['video/h264', 'video/vp8', 'video/rtx', 'audio/opus', 'audio/pcma', 'audio/pcmu']
+
+/** Those of `codecs` that the server takes, the preferred video codec first. H.264 goes in packetization mode 1 only.
+ * A browser that knows none of them offers what it has. */
+export function chooseCodecs<T extends CodecLike>(codecs: readonly T[], preferred: PreferredCodec = 'H264'): T[] {
+  const chosen = codecs.filter((codec) => {
+    const name = codec.mimeType.toLowerCase()
+    return TAKEN.includes(name) && (name !== 'video/h264' || /packetization-mode=1/.test(codec.sdpFmtpLine ?? ''))
+  })
+  const rank = (codec: T) => (codec.mimeType.toLowerCase() === `video/${preferred.toLowerCase()}` ? 0 : 1)
+  return (chosen.length > 0 ? chosen : [...codecs])
     .map((codec, index) => ({ codec, index }))
     .sort((a, b) => rank(a.codec) - rank(b.codec) || a.index - b.index)
     .map(({ codec }) => codec)

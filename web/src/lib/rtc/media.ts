@@ -2,7 +2,7 @@
 // `recvonly` transceivers is a slot, and the server says by `slots` what plays in it.
 
 import type { ClientMessage, MediaKindName, Slot, SlotCount } from '../api/types'
-import { orderCodecs, type PreferredCodec } from './codecs'
+import { chooseCodecs, type PreferredCodec } from './codecs'
 import { OfferQueue } from './offers'
 import { midsByOwner, missing } from './plan'
 
@@ -62,7 +62,9 @@ export class Media {
     const lack = missing({ audio: this.#slots.audio.length, video: this.#slots.video.length }, slots)
     for (const kind of ['audio', 'video'] as const) {
       for (let n = 0; n < lack[kind]; n += 1) {
-        this.#slots[kind].push(this.pc.addTransceiver(kind, { direction: 'recvonly' }))
+        const transceiver = this.pc.addTransceiver(kind, { direction: 'recvonly' })
+        transceiver.setCodecPreferences(chooseCodecs(RTCRtpReceiver.getCapabilities(kind)?.codecs ?? []))
+        this.#slots[kind].push(transceiver)
       }
     }
     const id = this.#offers.want()
@@ -143,11 +145,8 @@ export class Media {
     if (kind === 'video') init.sendEncodings = [{ maxBitrate: VIDEO_BITRATE_MAX }]
     const transceiver = this.pc.addTransceiver(track ?? kind, init)
     this.#senders[kind] = transceiver
-    const preferred = this.#options.codec
-    if (kind === 'video' && preferred) {
-      const codecs = RTCRtpSender.getCapabilities('video')?.codecs ?? []
-      transceiver.setCodecPreferences(orderCodecs(codecs, preferred))
-    }
+    const codecs = RTCRtpSender.getCapabilities(kind)?.codecs ?? []
+    transceiver.setCodecPreferences(chooseCodecs(codecs, this.#options.codec ?? 'H264'))
   }
 
   async #sendOffer(id: number): Promise<void> {

@@ -221,7 +221,7 @@ export class RoomCall {
     media.offer(this.#slots)
     for (const kind of ['audio', 'video'] as const) {
       this.#applyMute(kind)
-      if (this.muted[kind] || local[kind] === null) this.#sayMuted(kind)
+      this.#sayMuted(kind)
     }
   }
 
