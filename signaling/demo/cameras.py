@@ -63,8 +63,7 @@ def arguments():
 def pipeline(options):
     name, picture, foreground, background = SCENES[options.index % len(SCENES)]
     name = (options.name or name).replace("\\", "").replace('"', "")
-    # config-interval -1 repeats SPS and PPS ahead of each keyframe; 0 leaves them to the SDP.
-    interval = -1 if options.parameter_sets == "in-band" else 0
+    headers = 1 if options.parameter_sets == "in-band" else 0
     video = (
         f"videotestsrc is-live=true pattern={picture} foreground-color={foreground} background-color={background}"
         " ! video/x-raw,format=I420,width=640,height=360,framerate=15/1"
@@ -72,9 +71,10 @@ def pipeline(options):
         ' font-desc="Noto Sans CJK SC, 16"'
         ' ! clockoverlay time-format="%Y-%m-%d %H:%M:%S" valignment=bottom halignment=right'
         ' shaded-background=true font-desc="Noto Sans CJK SC, 14"'
-        " ! x264enc tune=zerolatency speed-preset=superfast bitrate=600 key-int-max=15 threads=1"
+        " ! x264enc tune=zerolatency speed-preset=superfast bitrate=600 key-int-max=15 threads=1 aud=false"
+        f" option-string=repeat-headers={headers}"
         " ! video/x-h264,profile=constrained-baseline,stream-format=avc"
-        f" ! rtph264pay name=pay0 pt=96 mtu={options.mtu} config-interval={interval} aggregate-mode=none"
+        f" ! rtph264pay name=pay0 pt=96 mtu={options.mtu} config-interval=0 aggregate-mode=none"
     )
     audio = (
         " audiotestsrc is-live=true wave=ticks volume=0.05 samplesperbuffer=160"
