@@ -1,0 +1,296 @@
+//! One mediation room while somebody is in it: a task that owns its seats, its session and its audiences.
+//!
+//! Commands come in over one bounded queue, the engine's events over the [`Inbox`]. After each of them the task
+//! *settles*: first the audiences take effect in the engine, then people are told ([`effect`]). So nobody ever
+//! reads of a change that is not in force.
+
+mod effect;
+mod entry;
+mod media;
+mod said;
+mod seat;
+mod session;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hewei_api::ws::{ClientMessage, EndReason, ServerMessage};
+use hewei_engine::SlotFill;
+use hewei_model::{Audience, CaseId, MediaKind, ParticipantId, PeerId, RoomId};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
+
+pub(super) use self::media::{answer, plan, room_of};
+use self::{seat::Seat, session::Session};
+use super::{inbox::Inbox, outbox::Outbox, shared::Shared};
+use crate::{auth::Claims, problem::Problem};
+
+/// Commands wait in line while the room settles; 256 are some from each of 64 people. A full queue makes the
+/// sockets wait, which makes the browsers wait.
+const COMMANDS_MAX: usize = 256;
+/// People on the list, lobby included.
+const PEOPLE_MAX: usize = 64;
+/// Seats kept for people who may come back.
+const SEATS_MAX: usize = 512;
+/// How long somebody who was lost stays on the list.
+const AWAY_LISTED: Duration = Duration::from_secs(60);
+/// The session ends when nobody of it has been connected for so long.
+const EMPTY_SESSION: Duration = Duration::from_secs(300);
+/// A room without a session is closed when nobody has been there for so long.
+const EMPTY_ROOM: Duration = Duration::from_secs(2);
+/// A WHIP or WHEP client that has no media connection after this is given up.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
+
+/// What a room is.
+#[derive(Debug, Clone)]
+pub(super) struct Info {
+    pub(super) id: RoomId,
+    pub(super) name: String,
+    pub(super) case_id: CaseId,
+    pub(super) case_number: String,
+    pub(super) case_title: String,
+}
+
+/// Somebody at a browser comes in.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) claims: Claims,
+    /// Consent to recording.
+    pub(super) record: bool,
+    /// The connection's peer, whose id names the connection.
+    pub(super) peer: PeerId,
+    pub(super) out: Outbox,
+}
+
+/// A WHIP or WHEP client comes in.
+#[derive(Debug, Clone)]
+pub(super) struct HttpEntry {
+    pub(super) claims: Claims,
+    pub(super) kind: HttpKind,
+    pub(super) sdp: String,
+}
+
+/// What a WHIP or WHEP client wants.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum HttpKind {
+    /// WHIP.
+    Publish {
+        /// Consent to recording.
+        record: bool,
+    },
+    /// WHEP.
+    Watch(SlotFill),
+}
+
+/// What a WHIP or WHEP client gets.
+#[derive(Debug)]
+pub(super) struct HttpSession {
+    pub(super) peer: PeerId,
+    pub(super) answer: String,
+}
+
+/// What a room is asked for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Enter { entry: Entry, reply: oneshot::Sender<Result<(), Problem>> },
+    Said { peer: PeerId, message: ClientMessage },
+    Closed { peer: PeerId },
+    Http { entry: HttpEntry, reply: oneshot::Sender<Result<HttpSession, Problem>> },
+    Delete { owner: ParticipantId, peer: PeerId, reply: oneshot::Sender<Result<(), Problem>> },
+    RecorderFault { recording: hewei_model::RecordingId, fault: String },
+    Stop,
+}
+
+/// What the rest of the server holds of an open room.
+#[derive(Debug, Clone)]
+pub(super) struct Handle {
+    commands: mpsc::Sender<Command>,
+    inbox: Arc<Inbox>,
+    gauges: Arc<Gauges>,
+}
+
+#[derive(Debug, Default)]
+struct Gauges {
+    people: AtomicU32,
+    live: AtomicBool,
+}
+
+impl Handle {
+    /// False when the room is closed.
+    pub(super) async fn send(&self, command: Command) -> bool {
+        self.commands.send(command).await.is_ok()
+    }
+
+    pub(super) fn event(&self, event: hewei_engine::Event) {
+        self.inbox.put(event);
+    }
+
+    pub(super) fn people(&self) -> u32 {
+        self.gauges.people.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.gauges.live.load(Ordering::Relaxed)
+    }
+
+    fn is(&self, inbox: &Arc<Inbox>) -> bool {
+        Arc::ptr_eq(&self.inbox, inbox)
+    }
+}
+
+struct Room {
+    info: Info,
+    shared: Arc<Shared>,
+    /// For the recorder's thread to tell of faults.
+    commands: mpsc::WeakSender<Command>,
+    gauges: Arc<Gauges>,
+    seats: Vec<Seat>,
+    session: Option<Session>,
+    /// What the engine enforces now; what is not here is nobody.
+    in_effect: BTreeMap<(ParticipantId, MediaKind), Audience>,
+    /// Told once the audiences are in effect.
+    to_tell: Vec<(Outbox, ServerMessage)>,
+    /// Since when nobody who was let in is connected.
+    empty_since: Instant,
+    over: bool,
+}
+
+/// Starts the task of a room. The caller puts the handle into the directory.
+pub(super) fn open(shared: &Arc<Shared>, info: Info) -> Handle {
+    let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
+    let inbox = Arc::new(Inbox::default());
+    let gauges = Arc::new(Gauges::default());
+    let span = tracing::info_span!("room", room = %info.id);
+    let room = Room {
+        info,
+        shared: shared.clone(),
+        commands: sender.downgrade(),
+        gauges: gauges.clone(),
+        seats: Vec::new(),
+        session: None,
+        in_effect: BTreeMap::new(),
+        to_tell: Vec::new(),
+        empty_since: Instant::now(),
+        over: false,
+    };
+    shared.tasks.spawn(room.run(receiver, inbox.clone()).instrument(span));
+    Handle { commands: sender, inbox, gauges }
+}
+
+impl Room {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, inbox: Arc<Inbox>) {
+        tracing::info!("room opened");
+        self.shared.engine.open_room(self.info.id);
+        let second = Duration::from_secs(1);
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + second, second);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !self.over {
+            tokio::select! {
+                biased;
+                events = inbox.take() => events.into_iter().for_each(|event| self.on_event(event)),
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    None => self.end(EndReason::ServerStopping).await,
+                },
+                _ = tick.tick() => self.on_tick(Instant::now()).await,
+            }
+            self.settle().await;
+        }
+        // In this order: who comes in from here on gets a new task, and the engine a new room.
+        self.shared.engine.close_room(self.info.id);
+        self.shared.rooms.remove_if(&self.info.id, |_, handle| handle.is(&inbox));
+        tracing::info!("room closed");
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Enter { entry, reply } => {
+                let peer = entry.peer;
+                let result = self.enter(entry).await;
+                self.settle().await;
+                if reply.send(result).is_err() {
+                    self.unlink(peer);
+                }
+            }
+            Command::Said { peer, message } => self.said(peer, message).await,
+            Command::Closed { peer } => self.unlink(peer),
+            Command::Http { entry, reply } => {
+                let result = self.enter_http(entry).await;
+                let peer = result.as_ref().ok().map(|session| session.peer);
+                self.settle().await;
+                if let (Err(_), Some(peer)) = (reply.send(result), peer) {
+                    self.unlink(peer);
+                }
+            }
+            Command::Delete { owner, peer, reply } => {
+                let result = self.delete(owner, peer);
+                self.settle().await;
+                // Whoever asked may be gone; it is done all the same.
+                let _ = reply.send(result);
+            }
+            Command::RecorderFault { recording, fault } => self.recorder_fault(recording, &fault),
+            Command::Stop => self.end(EndReason::ServerStopping).await,
+        }
+    }
+
+    async fn on_tick(&mut self, now: Instant) {
+        let utc = OffsetDateTime::now_utc();
+        let given_up: Vec<PeerId> = self
+            .seats
+            .iter()
+            .filter_map(|seat| seat.link.as_ref())
+            .filter(|link| link.out.is_none())
+            .filter(|link| {
+                link.expires_at <= utc || (!link.connected && now.duration_since(link.since) > CONNECT_MAX)
+            })
+            .map(|link| link.peer)
+            .collect();
+        given_up.into_iter().for_each(|peer| self.unlink(peer));
+        for seat in &mut self.seats {
+            if seat.away_since.is_some_and(|since| now.duration_since(since) > AWAY_LISTED) {
+                seat.listed = false;
+            }
+        }
+        // Who never was let in has nothing to come back to.
+        self.seats.retain(|seat| seat.listed || seat.admitted || seat.sent_out);
+
+        if self.seats.iter().any(Seat::present) {
+            self.empty_since = now;
+        }
+        let empty = now.duration_since(self.empty_since);
+        if self.session.is_some() {
+            if empty > EMPTY_SESSION {
+                tracing::info!("nobody came back: the session ends");
+                self.finish_session().await;
+                // Those in the lobby go on waiting, for the next session.
+                self.seats.retain(|seat| seat.lobby() && seat.listed);
+            }
+        } else if empty > EMPTY_ROOM && !self.seats.iter().any(|seat| seat.listed) {
+            self.over = true;
+        }
+    }
+
+    fn seat_of(&self, peer: PeerId) -> Option<&Seat> {
+        self.seats.iter().find(|seat| seat.link.as_ref().is_some_and(|link| link.peer == peer))
+    }
+
+    fn seat_of_mut(&mut self, peer: PeerId) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.link.as_ref().is_some_and(|link| link.peer == peer))
+    }
+
+    fn seat_mut(&mut self, id: ParticipantId) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.id == id)
+    }
+
+    /// Has a message go out once the audiences are in effect.
+    fn tell(&mut self, out: Option<Outbox>, message: ServerMessage) {
+        self.to_tell.extend(out.map(|out| (out, message)));
+    }
+}

@@ -1,0 +1,135 @@
+//! Coming, going and coming back.
+
+use std::time::Instant;
+
+use hewei_api::ws::{EndReason, ServerMessage, SlotCount};
+use hewei_model::{ParticipantId, PeerId};
+
+use super::{
+    Entry, PEOPLE_MAX, Room, SEATS_MAX,
+    seat::{Kind, Link, Seat, Source},
+};
+use crate::{
+    live::{problems, recording},
+    problem::Problem,
+};
+
+/// Slots to begin with, so that the usual call needs no second offer.
+const SLOTS_MIN: usize = 3;
+/// What a browser is asked for at first even in a large room; more come by `need_slots`.
+const SLOTS_MAX: usize = 16;
+
+impl Room {
+    /// Somebody at a browser comes in, or comes back: the same token takes the same seat, and who held it before is
+    /// told so.
+    pub(super) async fn enter(&mut self, entry: Entry) -> Result<(), Problem> {
+        let id = entry.claims.participant;
+        let returns = self.seats.iter().any(|seat| seat.id == id && seat.listed);
+        if !returns {
+            self.make_place()?;
+        }
+        if let Some(old) = self.seat_mut(id).and_then(|seat| seat.link.take()) {
+            tracing::info!(participant = %id, "seat taken over");
+            self.shared.engine.close_peer(self.info.id, old.peer);
+            self.tell(old.out, ServerMessage::Ended { reason: EndReason::Replaced, recording_id: None });
+            self.journal(recording::Entry::Left { participant: id });
+        }
+        let link = Link::new(entry.peer, Some(entry.out), &entry.claims, Instant::now());
+        let seat = match self.seats.iter().position(|seat| seat.id == id) {
+            Some(place) => {
+                let seat = &mut self.seats[place];
+                // The newest word of the person: they may have chosen anew on the join page.
+                seat.record = entry.record;
+                (seat.audio, seat.video) = (Source::default(), Source::default());
+                (seat.listed, seat.away_since) = (true, None);
+                seat
+            }
+            None => {
+                self.seats.push(Seat::new(id, Kind::Browser, &entry.claims, entry.record));
+                self.seats.last_mut().expect("it was put there just now")
+            }
+        };
+        seat.link = Some(link);
+        let (lobby, role) = (seat.lobby(), seat.role);
+        tracing::info!(participant = %id, %role, lobby, "came in");
+        if !lobby {
+            self.ensure_session().await;
+            self.journal_joined(id);
+        }
+        self.welcome(id, lobby);
+        Ok(())
+    }
+
+    fn welcome(&mut self, id: ParticipantId, lobby: bool) {
+        let others = self.seats.iter().filter(|seat| seat.present() && seat.id != id).count();
+        let slots = others.clamp(SLOTS_MIN, SLOTS_MAX) as u32;
+        let welcome = ServerMessage::WelcomeRoom {
+            participant_id: id.to_string(),
+            room_name: self.info.name.clone(),
+            case_title: format!("{} {}", self.info.case_number, self.info.case_title),
+            case_id: self.info.case_id.to_string(),
+            lobby,
+            slots: SlotCount { audio: slots, video: slots },
+        };
+        self.tell(self.out_of(id), welcome);
+        if !lobby {
+            self.tell(self.out_of(id), self.recording_changed());
+        }
+    }
+
+    /// The connection is gone; the seat stays for whoever comes back. Unknown peers are nobody's.
+    pub(super) fn unlink(&mut self, peer: PeerId) {
+        let Some(seat) = self.seat_of_mut(peer) else { return };
+        seat.link = None;
+        seat.away_since = Some(Instant::now());
+        (seat.audio.flows, seat.video.flows) = (false, false);
+        let (id, admitted, kind) = (seat.id, seat.admitted, seat.kind);
+        tracing::info!(participant = %id, "connection gone");
+        self.shared.engine.close_peer(self.info.id, peer);
+        if admitted {
+            self.journal(recording::Entry::Left { participant: id });
+        }
+        if kind == Kind::Viewer {
+            // Its next request makes another.
+            self.seats.retain(|seat| seat.id != id);
+        }
+    }
+
+    /// For good: off the list at once. The same token would find its seat again.
+    pub(super) fn leave(&mut self, peer: PeerId) {
+        let Some(id) = self.seat_of(peer).map(|seat| seat.id) else { return };
+        self.unlink(peer);
+        if let Some(seat) = self.seat_mut(id) {
+            seat.listed = false;
+        }
+    }
+
+    /// Room for one more on the list.
+    pub(super) fn make_place(&mut self) -> Result<(), Problem> {
+        if self.seats.iter().filter(|seat| seat.listed).count() >= PEOPLE_MAX {
+            return Err(problems::room_full("people"));
+        }
+        if self.seats.len() >= SEATS_MAX
+            && let Some(place) = self.seats.iter().position(|seat| !seat.listed)
+        {
+            self.seats.remove(place);
+        }
+        Ok(())
+    }
+
+    /// Journals that somebody takes part from now on, and what they said about being recorded.
+    pub(super) fn journal_joined(&mut self, id: ParticipantId) {
+        let Some(seat) = self.seat_mut(id).filter(|seat| seat.present()) else { return };
+        let joined = recording::Entry::Joined {
+            participant: id,
+            name: seat.name.clone(),
+            role: seat.role,
+            record: seat.record,
+        };
+        self.journal(joined);
+    }
+
+    pub(super) fn out_of(&self, id: ParticipantId) -> Option<super::Outbox> {
+        self.seats.iter().find(|seat| seat.id == id)?.link.as_ref()?.out.clone()
+    }
+}

@@ -1,0 +1,207 @@
+//! Offers, and what the engine tells.
+
+use std::time::{Duration, Instant};
+
+use hewei_api::ws::{self, ServerMessage, SlotCount};
+use hewei_engine::{Event, Offer, SlotFill};
+use hewei_model::{MediaKind, ParticipantId, PeerId, Publisher, RoomId};
+
+use super::{
+    HttpEntry, HttpKind, HttpSession, Room,
+    seat::{Kind, Link, Seat, Source},
+};
+use crate::{
+    live::{problems, shared::Shared},
+    problem::Problem,
+};
+
+/// An answer takes a millisecond; a shard that needs this long will not give one.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// WHIP and WHEP clients a room.
+const HTTP_SESSIONS_MAX: usize = 32;
+
+/// Asks the engine, in time.
+pub(in crate::live) async fn answer(shared: &Shared, offer: Offer) -> Result<String, Problem> {
+    match tokio::time::timeout(ANSWER_MAX, shared.engine.offer(offer)).await {
+        Ok(Ok(sdp)) => Ok(sdp),
+        Ok(Err(error)) => Err(problems::offer(&error)),
+        Err(_) => Err(problems::busy("The media engine does not answer")),
+    }
+}
+
+/// The engine's plan as the browser gets it.
+pub(in crate::live) fn plan(slots: Vec<hewei_engine::Slot>) -> ServerMessage {
+    let slots = slots
+        .into_iter()
+        .map(|slot| {
+            let (participant_id, camera_id) = match slot.publisher {
+                Publisher::Participant(id) => (Some(id.to_string()), None),
+                Publisher::Camera(id) => (None, Some(id.to_string())),
+            };
+            ws::Slot { mid: slot.mid, kind: slot.kind, participant_id, camera_id }
+        })
+        .collect();
+    ServerMessage::Slots { slots }
+}
+
+/// The room an event is of.
+pub(in crate::live) fn room_of(event: &Event) -> RoomId {
+    match event {
+        Event::PeerConnected { room, .. }
+        | Event::PeerClosed { room, .. }
+        | Event::TrackStarted { room, .. }
+        | Event::TrackEnded { room, .. }
+        | Event::Slots { room, .. }
+        | Event::NeedSlots { room, .. } => *room,
+    }
+}
+
+impl Room {
+    /// A browser's offer.
+    pub(super) async fn offer(&mut self, peer: PeerId, offer_id: u32, sdp: String) -> Result<(), Problem> {
+        let Some(seat) = self.seat_of(peer) else { return Ok(()) };
+        if seat.lobby() {
+            return Err(problems::in_lobby());
+        }
+        let participant = seat.id;
+        let offer =
+            Offer { room: self.info.id, participant, peer, publish: true, fill: SlotFill::Follow, sdp };
+        let sdp = answer(&self.shared, offer).await?;
+        self.tell(self.out_of(participant), ServerMessage::Answer { offer_id, sdp });
+        Ok(())
+    }
+
+    /// A WHIP or WHEP client. It sits on the list like everybody else, so that nobody watches unseen.
+    pub(super) async fn enter_http(&mut self, entry: HttpEntry) -> Result<HttpSession, Problem> {
+        let owner = entry.claims.participant;
+        let kind = match entry.kind {
+            HttpKind::Publish { .. } => Kind::Publisher,
+            HttpKind::Watch(_) => Kind::Viewer,
+        };
+        // Publishing again with the same token takes the place of the earlier one, as a page does that reloads.
+        let held = self
+            .seats
+            .iter()
+            .find(|seat| kind == Kind::Publisher && seat.owner == owner && seat.kind == kind);
+        let held = held.map(|seat| (seat.id, seat.listed));
+        if !held.is_some_and(|(_, listed)| listed) {
+            self.make_place()?;
+            if self.seats.iter().filter(|seat| seat.listed && seat.kind != Kind::Browser).count()
+                >= HTTP_SESSIONS_MAX
+            {
+                return Err(problems::room_full("WHIP and WHEP clients"));
+            }
+        }
+        if let HttpKind::Watch(SlotFill::Only(Publisher::Participant(watched))) = entry.kind
+            && !self.seats.iter().any(|seat| seat.id == watched && seat.listed && seat.admitted)
+        {
+            return Err(problems::nobody());
+        }
+        let known = self.seats.iter().find(|seat| seat.id == owner);
+        let admitted_before = known.is_some_and(|seat| seat.admitted);
+        let sent_out = known.is_some_and(|seat| seat.sent_out && !seat.admitted);
+
+        let peer = PeerId::generate();
+        let id = held.map_or_else(ParticipantId::generate, |(id, _)| id);
+        if let Some(old) = self.seat_mut(id).and_then(|seat| seat.link.as_ref().map(|link| link.peer)) {
+            self.unlink(old);
+        }
+        let record = matches!(entry.kind, HttpKind::Publish { record: true });
+        let link = Link::new(peer, None, &entry.claims, Instant::now());
+        if held.is_none() {
+            self.seats.push(Seat::new(id, kind, &entry.claims, record));
+        }
+        let seat = self.seat_mut(id).expect("held or put there just now");
+        seat.record = record;
+        seat.admitted = (seat.admitted && !seat.sent_out && !sent_out) || admitted_before;
+        (seat.audio, seat.video) = (Source::default(), Source::default());
+        (seat.listed, seat.away_since) = (true, None);
+        let lobby = seat.lobby();
+        if lobby && matches!(entry.kind, HttpKind::Watch(SlotFill::Now)) {
+            // It would be answered with nothing, and stay so.
+            self.seats.retain(|seat| seat.id != id);
+            return Err(problems::in_lobby());
+        }
+        let seat = self.seat_mut(id).expect("kept above");
+        seat.link = Some(link);
+        if !lobby {
+            if kind == Kind::Publisher {
+                self.ensure_session().await;
+            }
+            self.journal_joined(id);
+        }
+        // The sources that may be watched are looked up at the offer, so the audiences come first.
+        self.apply_audiences().await;
+        let (publish, fill) = match entry.kind {
+            HttpKind::Publish { .. } => (true, SlotFill::Follow),
+            HttpKind::Watch(fill) => (false, fill),
+        };
+        let offer = Offer { room: self.info.id, participant: id, peer, publish, fill, sdp: entry.sdp };
+        match answer(&self.shared, offer).await {
+            Ok(answer) => {
+                tracing::info!(participant = %id, ?kind, lobby, "came in over HTTP");
+                Ok(HttpSession { peer, answer })
+            }
+            Err(problem) => {
+                self.leave(peer);
+                Err(problem)
+            }
+        }
+    }
+
+    /// A WHIP or WHEP client goes.
+    pub(super) fn delete(&mut self, owner: ParticipantId, peer: PeerId) -> Result<(), Problem> {
+        match self.seat_of(peer) {
+            Some(seat) if seat.kind == Kind::Browser => Err(Problem::not_found("media session")),
+            Some(seat) if seat.owner != owner => Err(problems::other_token()),
+            Some(_) => {
+                self.leave(peer);
+                Ok(())
+            }
+            None => Err(Problem::not_found("media session")),
+        }
+    }
+
+    /// What the engine tells. Events of peers that were replaced are of nobody.
+    pub(super) fn on_event(&mut self, event: Event) {
+        match event {
+            Event::PeerConnected { peer, .. } => self.connected(peer, true),
+            Event::PeerClosed { peer, reason, .. } => {
+                tracing::debug!(%peer, ?reason, "peer closed");
+                match self.seat_of(peer).map(|seat| seat.kind) {
+                    // The socket is still there: the browser may offer again on a new connection.
+                    Some(Kind::Browser) => self.connected(peer, false),
+                    Some(Kind::Publisher | Kind::Viewer) => self.unlink(peer),
+                    None => {}
+                }
+            }
+            Event::TrackStarted { publisher, codec, .. } => self.flows(publisher, codec.kind(), true),
+            Event::TrackEnded { publisher, kind, .. } => self.flows(publisher, kind, false),
+            Event::Slots { peer, slots, .. } => {
+                let out = self.out_of_peer(peer);
+                self.tell(out, plan(slots));
+            }
+            Event::NeedSlots { peer, audio, video, .. } => {
+                let out = self.out_of_peer(peer);
+                self.tell(out, ServerMessage::NeedSlots { slots: SlotCount { audio, video } });
+            }
+        }
+    }
+
+    fn connected(&mut self, peer: PeerId, connected: bool) {
+        if let Some(link) = self.seat_of_mut(peer).and_then(|seat| seat.link.as_mut()) {
+            link.connected = connected;
+        }
+    }
+
+    fn flows(&mut self, publisher: Publisher, kind: MediaKind, flows: bool) {
+        let Publisher::Participant(id) = publisher else { return };
+        if let Some(seat) = self.seat_mut(id) {
+            seat.source_mut(kind).flows = flows;
+        }
+    }
+
+    fn out_of_peer(&self, peer: PeerId) -> Option<super::Outbox> {
+        self.seat_of(peer)?.link.as_ref()?.out.clone()
+    }
+}

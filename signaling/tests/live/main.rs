@@ -1,0 +1,11 @@
+//! The live protocol against a whole server in this process: real sockets, real database, real media engine.
+//!
+//! Media themselves are tested in browsers; here clients speak the protocol and offer SDP.
+
+mod client;
+mod limits;
+mod rooms;
+mod sdp;
+mod server;
+mod sessions;
+mod walls;
