@@ -1,1 +1,19 @@
 //! Rooms, audience sets and routes: who receives which packet, rewritten how.
+//!
+//! A [`Room`] has *sources*, each one track of a publisher, and *subscribers*, each with *slots* in which any
+//! source of the right kind can play. The audience of a source decides who may receive it; a change of the
+//! audience has taken effect when the call returns. Knows nothing of sockets, encryption or time but what it is
+//! given. The engine calls it.
+//!
+//! **The contract.** Change the room, then drain [`Room::poll_output`]. Give packets to [`Room::ingest`], then
+//! take what they became by [`Room::flush`], before the next change.
+
+mod history;
+mod rewrite;
+mod room;
+mod source;
+mod subscriber;
+
+pub use room::{Output, Room};
+pub use source::{Incoming, SourceKey};
+pub use subscriber::{Fill, Outgoing, Playing, SlotId, SlotOffer, SubscriberKey};

@@ -1,0 +1,24 @@
+//! What the rest of the server tells a shard.
+
+use hewei_model::{Audience, MediaKind, PeerId, Publisher, RoomId, TrackId};
+use tokio::sync::oneshot;
+
+use crate::{Offer, OfferError, source, tap};
+
+pub(crate) enum Command {
+    OpenRoom,
+    CloseRoom,
+    Offer { offer: Box<Offer>, reply: oneshot::Sender<Result<String, OfferError>> },
+    ClosePeer { peer: PeerId },
+    SetAudience { publisher: Publisher, kind: MediaKind, audience: Audience, done: oneshot::Sender<()> },
+    OpenTap { tap: Box<tap::Writer> },
+    RequestKeyframe { track: TrackId },
+    OpenSource { publisher: Publisher, reader: Box<source::Reader> },
+    Stop,
+}
+
+/// A command with the room it is about.
+pub(crate) struct Addressed {
+    pub(crate) room: RoomId,
+    pub(crate) command: Command,
+}

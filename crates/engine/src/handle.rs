@@ -1,0 +1,160 @@
+//! The handle the rest of the server holds.
+
+use std::sync::Arc;
+
+use hewei_model::{Audience, MediaKind, ParticipantId, PeerId, Publisher, RoomId, TrackId};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{Config, Event, SourceWriter, command::Command, shard, tap};
+
+/// A running engine. Cheap to clone; [`Engine::shutdown`] ends the shards.
+#[derive(Clone)]
+pub struct Engine {
+    shards: Arc<shard::Shards>,
+}
+
+/// The engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The media port is taken or not allowed.
+    #[error("cannot open UDP port {port}: {source}; set media.port to a free port")]
+    Bind {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// No certificate or thread could be made.
+    #[error("cannot start the media engine: {0}")]
+    Setup(String),
+}
+
+/// An offer of a browser, WHIP or WHEP client.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Room.
+    pub room: RoomId,
+    /// Whose peer.
+    pub participant: ParticipantId,
+    /// The peer; the same id again renegotiates it.
+    pub peer: PeerId,
+    /// Whether its `sendonly` and `sendrecv` m-lines publish; otherwise they are answered `inactive`.
+    pub publish: bool,
+    /// What its slots are filled with.
+    pub fill: SlotFill,
+    /// SDP.
+    pub sdp: String,
+}
+
+/// Which sources a peer's slots are filled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotFill {
+    /// All the sources whose audience admits the participant, as they come and go (rooms and walls).
+    Follow,
+    /// As `Follow`, but only of one publisher (WHEP with `?participant=`, WHEP of a camera).
+    Only(Publisher),
+    /// The sources there are at the moment of the offer, in the order they came; m-lines beyond them are
+    /// answered `inactive` (plain WHEP).
+    Now,
+}
+
+/// An offer that cannot be answered. The peer, if it was there before, goes on as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// Not SDP, or not SDP that WebRTC allows.
+    #[error("the SDP offer cannot be used: {0}")]
+    Invalid(String),
+    /// No such room.
+    #[error("the room is not open")]
+    NoRoom,
+    /// A limit was reached.
+    #[error("too many {0}")]
+    TooMany(&'static str),
+    /// The engine is stopping.
+    #[error("the media engine is stopping")]
+    Stopped,
+}
+
+impl Engine {
+    /// Binds the port and starts the shards. The receiver must be drained; events wait for it, and are never
+    /// dropped.
+    pub fn start(config: Config) -> Result<(Engine, mpsc::Receiver<Event>), StartError> {
+        let (shards, events) = shard::Shards::start(config)?;
+        Ok((Engine { shards: Arc::new(shards) }, events))
+    }
+
+    /// The UDP port in use.
+    pub fn port(&self) -> u16 {
+        self.shards.port()
+    }
+
+    /// Opens a routing room on one of the shards. Opening an open room changes nothing.
+    pub fn open_room(&self, room: RoomId) {
+        self.shards.open_room(room);
+    }
+
+    /// Closes a room with all its peers, sources and taps.
+    pub fn close_room(&self, room: RoomId) {
+        self.shards.close_room(room);
+    }
+
+    /// Answers an offer: makes the peer, or renegotiates it. Returns the SDP answer, candidates included.
+    pub async fn offer(&self, offer: Offer) -> Result<String, OfferError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.shards.send(offer.room, Command::Offer { offer: Box::new(offer), reply }) {
+            return Err(OfferError::NoRoom);
+        }
+        answer.await.unwrap_or(Err(OfferError::Stopped))
+    }
+
+    /// Closes one peer. Its tracks end.
+    pub fn close_peer(&self, room: RoomId, peer: PeerId) {
+        self.shards.send(room, Command::ClosePeer { peer });
+    }
+
+    /// Sets who may receive one kind of one publisher, and whether the recorder may keep it. May be called
+    /// before the publisher has a track; until it is called the audience is nobody. When this returns, the
+    /// change is in effect.
+    pub async fn set_audience(
+        &self,
+        room: RoomId,
+        publisher: Publisher,
+        kind: MediaKind,
+        audience: Audience,
+    ) {
+        let (done, in_effect) = oneshot::channel();
+        if self.shards.send(room, Command::SetAudience { publisher, kind, audience, done }) {
+            // An error means that the shard has ended, and with it all routes.
+            let _ = in_effect.await;
+        }
+    }
+
+    /// Copies every packet of the room whose audience includes the recorder into a bounded queue. A room has
+    /// one tap at a time; a new one replaces it. `None` when the room is not open.
+    pub fn open_tap(&self, room: RoomId) -> Option<tap::Reader> {
+        let (writer, reader) = tap::channel();
+        self.shards.send(room, Command::OpenTap { tap: Box::new(writer) }).then_some(reader)
+    }
+
+    /// Asks the publisher of a video track for a keyframe, at most once a second for each track.
+    pub fn request_keyframe(&self, room: RoomId, track: TrackId) {
+        self.shards.send(room, Command::RequestKeyframe { track });
+    }
+
+    /// A way in for packets that come over no peer: cameras. Replaces an earlier writer of the same publisher
+    /// in that room. `None` when the room is not open. Dropping the writer ends its tracks.
+    pub fn open_source(&self, room: RoomId, publisher: Publisher) -> Option<SourceWriter> {
+        self.shards.open_source(room, publisher)
+    }
+
+    /// What the shards have counted since the start, summed: name and value, in Prometheus naming without the
+    /// `hewei_` prefix.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.shards.counters()
+    }
+
+    /// Closes every peer and ends the shards; returns when the threads are done.
+    pub fn shutdown(&self) {
+        self.shards.shutdown();
+    }
+}

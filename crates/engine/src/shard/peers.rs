@@ -1,0 +1,401 @@
+//! The peers of a shard: offers, datagrams of control, time-outs, and their end.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hewei_model::{Codec, MediaKind, ParticipantId, PeerId, Publisher};
+use hewei_peer::{Event as PeerEvent, Feedback, MediaIndex, Peer, Secrets, Use, sdp, stun};
+use hewei_sfu::{Fill, SlotId, SlotOffer, SourceKey, SubscriberKey};
+use ring::rand::SecureRandom;
+
+use super::{
+    rooms::{Origin, Packet},
+    run::{Shard, State},
+};
+use crate::{CloseReason, Event, Offer, OfferError, SlotFill, counters::Counter, mono_now};
+
+/// Peers of one shard: more than one core can serve.
+const PEERS_MAX: usize = 4_096;
+/// Addresses one peer may be reached from at a time.
+const ADDRESSES_MAX: usize = 8;
+const SENDER_REPORT_EVERY: Duration = Duration::from_secs(1);
+/// The first report comes soon, for it ties sound to picture.
+const FIRST_SENDER_REPORT: Duration = Duration::from_millis(150);
+/// Seconds from 1900, where NTP begins, to 1970.
+const NTP_UNIX_OFFSET_S: u64 = 2_208_988_800;
+
+pub(super) struct PeerEntry {
+    pub(super) peer: Peer,
+    pub(super) id: PeerId,
+    pub(super) participant: ParticipantId,
+    /// Index of its room.
+    pub(super) room: usize,
+    pub(super) published: Vec<Published>,
+    addresses: Vec<std::net::SocketAddr>,
+    sender_reports_due: Option<Instant>,
+}
+
+/// A publication whose first packet has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Published {
+    pub(super) media: MediaIndex,
+    pub(super) source: SourceKey,
+}
+
+impl Shard {
+    pub(super) fn offer(&mut self, now: Instant, room: usize, offer: &Offer) -> Result<String, OfferError> {
+        let invalid = |error: sdp::SdpError| OfferError::Invalid(error.to_string());
+        let parsed = sdp::Offer::parse(&offer.sdp).map_err(invalid)?;
+        let index = match self.state.by_id.get(&offer.peer) {
+            Some(index) => *index,
+            None => self.new_peer(now, room, offer, &parsed)?,
+        };
+        let state = &mut self.state;
+        let entry = state.peers[index as usize].as_mut().ok_or(OfferError::Stopped)?;
+        let room_entry = state.rooms[entry.room].as_mut().ok_or(OfferError::NoRoom)?;
+        let publish: Vec<Codec> = if offer.publish {
+            let audio = [Codec::Opus, Codec::Pcma, Codec::Pcmu];
+            self.config.video_codecs.iter().copied().chain(audio).collect()
+        } else {
+            Vec::new()
+        };
+        let subscriber = SubscriberKey(index);
+        let (audio, video) = match offer.fill {
+            SlotFill::Now => room_entry.room.available(subscriber),
+            SlotFill::Follow | SlotFill::Only(_) => (usize::MAX, usize::MAX),
+        };
+        let open_slots = |kind| match kind {
+            MediaKind::Audio => audio,
+            MediaKind::Video => video,
+        };
+        let answer = match entry.peer.answer(&parsed, &publish, open_slots, &self.candidates) {
+            Ok(answer) => answer,
+            Err(error) => {
+                if entry.peer.media().next().is_none() {
+                    self.close(now, index, CloseReason::ClosedByServer);
+                }
+                return Err(invalid(error));
+            }
+        };
+
+        // Publications that became another stream end, and begin anew with their first packet.
+        let mut events = Vec::new();
+        let kept = |published: &Published| {
+            entry.peer.media().any(|(at, _, _, used)| {
+                at == published.media
+                    && matches!(used, Use::Publication(publication) if !publication.is_fresh())
+            })
+        };
+        let (stays, ended): (Vec<_>, Vec<_>) = entry.published.iter().copied().partition(kept);
+        for published in ended {
+            room_entry.remove_source(published.source, &mut events);
+        }
+        let slots = entry
+            .peer
+            .media()
+            .filter_map(|(at, _, kind, used)| match (used, kind) {
+                (Use::Slot(slot), Some(kind)) => Some(SlotOffer {
+                    id: SlotId(at.0),
+                    kind,
+                    codecs: slot.codecs.iter().map(|codec| codec.codec).collect(),
+                }),
+                _ => None,
+            })
+            .collect();
+        entry.published = stays;
+        let random = &self.random;
+        room_entry.room.set_slots(subscriber, slots, |_| random_u32(random) as u16);
+        room_entry.settle(&mut state.peers, &mut events);
+        state.backlog.extend(events);
+        Ok(answer)
+    }
+
+    fn new_peer(
+        &mut self,
+        now: Instant,
+        room: usize,
+        offer: &Offer,
+        parsed: &sdp::Offer,
+    ) -> Result<u32, OfferError> {
+        let index = match self.state.peers.iter().position(Option::is_none) {
+            Some(free) => free,
+            None if self.state.peers.len() < PEERS_MAX => {
+                self.state.peers.push(None);
+                self.state.peers.len() - 1
+            }
+            None => return Err(OfferError::TooMany("connections on this server")),
+        };
+        let secrets = Secrets {
+            ice_ufrag: random_text(&self.random, 8),
+            ice_pwd: random_text(&self.random, 24),
+            first_ssrc: random_u32(&self.random),
+        };
+        let peer = Peer::new(now, self.identity.clone(), secrets, parsed);
+        self.directory.ufrags.insert(peer.local_ufrag().to_owned(), self.index);
+        self.state.by_ufrag.insert(peer.local_ufrag().to_owned(), index as u32);
+        self.state.by_id.insert(offer.peer, index as u32);
+        self.state.peers[index] = Some(PeerEntry {
+            peer,
+            id: offer.peer,
+            participant: offer.participant,
+            room,
+            published: Vec::new(),
+            addresses: Vec::new(),
+            sender_reports_due: None,
+        });
+        if let Some(room) = &mut self.state.rooms[room] {
+            let fill = match offer.fill {
+                SlotFill::Follow => Fill::Follow,
+                SlotFill::Only(publisher) => Fill::Only(publisher),
+                SlotFill::Now => Fill::Now,
+            };
+            room.room.add_subscriber(SubscriberKey(index as u32), offer.participant, fill);
+        }
+        Ok(index as u32)
+    }
+
+    /// A binding request for a peer of this shard.
+    pub(super) fn stun(
+        &mut self,
+        now: Instant,
+        from: std::net::SocketAddr,
+        index: u32,
+        request: &stun::BindingRequest<'_>,
+    ) {
+        let Some(entry) = self.state.peers[index as usize].as_mut() else { return };
+        if !entry.peer.receive_stun(now, from, request) {
+            return;
+        }
+        if !entry.addresses.contains(&from) {
+            if entry.addresses.len() == ADDRESSES_MAX {
+                let oldest = entry.addresses.remove(0);
+                self.state.by_address.remove(&oldest);
+                self.directory.addresses.remove(&oldest);
+            }
+            entry.addresses.push(from);
+        }
+        self.state.by_address.insert(from, index);
+        self.directory.addresses.insert(from, self.index);
+        self.drain(now, index);
+    }
+
+    pub(super) fn dtls(&mut self, now: Instant, index: u32, datagram: &[u8]) {
+        if let Some(entry) = self.state.peers[index as usize].as_mut() {
+            entry.peer.receive_dtls(now, datagram);
+            self.drain(now, index);
+        }
+    }
+
+    pub(super) fn rtp(&mut self, now: Instant, index: u32, packet: &mut [u8]) {
+        let State { peers, rooms, backlog, .. } = &mut self.state;
+        let Some(entry) = peers[index as usize].as_mut() else { return };
+        let Some(rtp) = entry.peer.receive_rtp(now, packet) else {
+            self.counters.add(Counter::RtpRefused, 1);
+            return;
+        };
+        let Some(room) = rooms[entry.room].as_mut() else { return };
+        let packet = Packet { arrival: mono_now(), seq: rtp.seq, header: &rtp.header, bytes: rtp.packet };
+        let source = match entry.published.iter().find(|published| published.media == rtp.media) {
+            Some(published) => published.source,
+            None => {
+                let publisher = Publisher::Participant(entry.participant);
+                let origin = Origin::Peer { peer: index, media: rtp.media };
+                let mut events = Vec::new();
+                let source = room.add_source(publisher, rtp.codec, origin, &mut events);
+                entry.published.push(Published { media: rtp.media, source });
+                room.ingest(now, &self.counters, source, &packet);
+                room.settle(peers, &mut events);
+                backlog.extend(events);
+                return;
+            }
+        };
+        room.ingest(now, &self.counters, source, &packet);
+    }
+
+    pub(super) fn rtcp(&mut self, now: Instant, index: u32, packet: &mut [u8]) {
+        let State { peers, rooms, .. } = &mut self.state;
+        let Some(entry) = peers[index as usize].as_mut() else { return };
+        let Some(room) = rooms[entry.room].as_mut() else { return };
+        let subscriber = SubscriberKey(index);
+        // What is asked is done after the compound is read, for the peer is busy reading it. A compound of one
+        // datagram asks for no more than this many packets.
+        let mut missing = [(MediaIndex(0), 0u16); 512];
+        let mut missing_count = 0;
+        let mut keyframes = [None; 32];
+        let mut keyframe_count = 0;
+        let published = &entry.published;
+        entry.peer.receive_rtcp(now, packet, |feedback| match feedback {
+            Feedback::SenderReport { media, ntp, rtp_timestamp } => {
+                if let Some(published) = published.iter().find(|published| published.media == media) {
+                    room.sender_report(now, mono_now(), published.source, ntp, rtp_timestamp);
+                }
+            }
+            Feedback::Missing { media, seq } => {
+                if missing_count < missing.len() {
+                    missing[missing_count] = (media, seq);
+                    missing_count += 1;
+                }
+            }
+            Feedback::KeyframeWanted { media } => {
+                if keyframe_count < keyframes.len() {
+                    keyframes[keyframe_count] = room.room.source_of(subscriber, SlotId(media.0));
+                    keyframe_count += 1;
+                }
+            }
+        });
+        for (media, seq) in &missing[..missing_count] {
+            let Some(to) = entry.peer.remote() else { continue };
+            let Some(out) = room.room.sent(now, subscriber, SlotId(media.0), *seq) else { continue };
+            let peer = &mut entry.peer;
+            self.egress.datagram(&self.socket, &self.counters, to, |room| {
+                peer.seal_rtx(*media, out.codec, out.marker, *seq, out.timestamp, out.payload, room)
+            });
+            self.counters.add(Counter::Retransmissions, 1);
+        }
+        for source in keyframes[..keyframe_count].iter().flatten() {
+            room.request_keyframe(*source, peers);
+        }
+    }
+
+    /// Does what is due for each peer, and returns when the next thing is.
+    pub(super) fn tick_peers(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for index in 0..self.state.peers.len() {
+            let Some(entry) = &mut self.state.peers[index] else { continue };
+            if entry.peer.poll_timeout().is_some_and(|due| due <= now) {
+                entry.peer.handle_timeout(now);
+                let (to, peer) = (entry.peer.remote(), &mut entry.peer);
+                if let Some(to) = to {
+                    let counters = &self.counters;
+                    self.egress.datagram(&self.socket, counters, to, |room| {
+                        let (len, kind) = peer.write_rtcp(now, room)?;
+                        counters.add(Counter::NacksSent, u64::from(kind.nacked));
+                        counters.add(Counter::KeyframeRequestsSent, u64::from(kind.keyframe_requests));
+                        Some(len)
+                    });
+                }
+                self.drain(now, index as u32);
+            }
+            self.sender_reports(now, index);
+            if let Some(entry) = &self.state.peers[index] {
+                let due = entry.peer.poll_timeout().into_iter().chain(entry.sender_reports_due).min();
+                next = next.into_iter().chain(due).min();
+            }
+        }
+        next
+    }
+
+    fn sender_reports(&mut self, now: Instant, index: usize) {
+        let Some(entry) = &mut self.state.peers[index] else { return };
+        if entry.sender_reports_due.is_none_or(|due| due > now) {
+            return;
+        }
+        entry.sender_reports_due = Some(now + SENDER_REPORT_EVERY);
+        let (Some(room), Some(to)) = (&self.state.rooms[entry.room], entry.peer.remote()) else { return };
+        let ntp_now = ntp_now();
+        let peer = &mut entry.peer;
+        let subscriber = SubscriberKey(index as u32);
+        for playing in room.room.playing(subscriber) {
+            let Some((ntp, timestamp)) = room.room.slot_clock(now, ntp_now, subscriber, playing.slot) else {
+                continue;
+            };
+            self.egress.datagram(&self.socket, &self.counters, to, |room| {
+                peer.write_sender_report(MediaIndex(playing.slot.0), ntp, timestamp, room)
+            });
+        }
+    }
+
+    /// Sends what the peer has to send and tells what happened to it.
+    fn drain(&mut self, now: Instant, index: u32) {
+        loop {
+            let Some(entry) = &mut self.state.peers[index as usize] else { return };
+            while let Some(transmit) = entry.peer.poll_transmit() {
+                self.egress.datagram(&self.socket, &self.counters, transmit.to, |room| {
+                    room.get_mut(..transmit.data.len())?.copy_from_slice(&transmit.data);
+                    Some(transmit.data.len())
+                });
+            }
+            let reason = match entry.peer.poll_event() {
+                None => return,
+                Some(PeerEvent::Connected(profile)) => {
+                    self.counters.add(Counter::PeersConnected, 1);
+                    entry.sender_reports_due = Some(now + FIRST_SENDER_REPORT);
+                    let (participant, peer) = (entry.participant, entry.id);
+                    tracing::debug!(%peer, %participant, ?profile, "media connected");
+                    if let Some(room) = &mut self.state.rooms[entry.room] {
+                        self.state.backlog.push_back(Event::PeerConnected {
+                            room: room.id,
+                            participant,
+                            peer,
+                        });
+                        // Keyframes asked for before there was a way to send them.
+                        let playing: Vec<_> = room.room.playing(SubscriberKey(index)).collect();
+                        for playing in playing {
+                            let source = room.room.source_of(SubscriberKey(index), playing.slot);
+                            if let Some(source) = source.filter(|_| playing.kind == MediaKind::Video) {
+                                room.request_keyframe(source, &mut self.state.peers);
+                            }
+                        }
+                    }
+                    continue;
+                }
+                Some(PeerEvent::ClosedByPeer) => CloseReason::ClosedByPeer,
+                Some(PeerEvent::DtlsFailed) => CloseReason::DtlsFailed,
+                Some(PeerEvent::ConsentExpired) => CloseReason::ConsentExpired,
+            };
+            self.close(now, index, reason);
+        }
+    }
+
+    /// Takes a peer out, with its tracks.
+    pub(super) fn close(&mut self, now: Instant, index: u32, reason: CloseReason) {
+        let Some(mut entry) = self.state.peers[index as usize].take() else { return };
+        entry.peer.close(now);
+        while let Some(transmit) = entry.peer.poll_transmit() {
+            self.egress.datagram(&self.socket, &self.counters, transmit.to, |room| {
+                room.get_mut(..transmit.data.len())?.copy_from_slice(&transmit.data);
+                Some(transmit.data.len())
+            });
+        }
+        self.counters.add(Counter::PeersClosed, 1);
+        self.directory.ufrags.remove(entry.peer.local_ufrag());
+        self.state.by_ufrag.remove(entry.peer.local_ufrag());
+        self.state.by_id.remove(&entry.id);
+        for address in &entry.addresses {
+            if self.state.by_address.get(address) == Some(&index) {
+                self.state.by_address.remove(address);
+                self.directory.addresses.remove(address);
+            }
+        }
+        let mut events = Vec::new();
+        if let Some(room) = &mut self.state.rooms[entry.room] {
+            room.room.remove_subscriber(SubscriberKey(index));
+            for published in &entry.published {
+                room.remove_source(published.source, &mut events);
+            }
+            let (participant, peer) = (entry.participant, entry.id);
+            events.push(Event::PeerClosed { room: room.id, participant, peer, reason });
+            room.settle(&mut self.state.peers, &mut events);
+        }
+        self.state.backlog.extend(events);
+    }
+}
+
+fn ntp_now() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let fraction = (u64::from(since_1970.subsec_nanos()) << 32) / 1_000_000_000;
+    ((since_1970.as_secs() + NTP_UNIX_OFFSET_S) << 32) | fraction
+}
+
+fn random_u32(random: &ring::rand::SystemRandom) -> u32 {
+    let mut bytes = [0; 4];
+    random.fill(&mut bytes).expect("the system has randomness");
+    u32::from_ne_bytes(bytes)
+}
+
+/// Letters and digits that ICE allows, five bits each.
+fn random_text(random: &ring::rand::SystemRandom, len: usize) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = vec![0; len];
+    random.fill(&mut bytes).expect("the system has randomness");
+    bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
+}

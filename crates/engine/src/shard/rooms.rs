@@ -1,0 +1,342 @@
+//! The rooms of a shard: their sources, their tap, and the events that their changes cause.
+
+use std::{collections::HashMap, net::UdpSocket, time::Instant};
+
+use hewei_media::{rtp, seq::SeqExtender};
+use hewei_model::{Codec, MediaKind, MonoNs, Publisher, RoomId, TrackId};
+use hewei_peer::MediaIndex;
+use hewei_sfu::{Incoming, Output, Room, SlotId, SourceKey};
+
+use super::peers::PeerEntry;
+use crate::{
+    Event, Slot,
+    counters::{Counter, Counters},
+    egress::Egress,
+    mono_now, source, tap,
+};
+
+/// Where a source's packets come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Peer { peer: u32, media: MediaIndex },
+    Feed,
+}
+
+/// An opened packet on its way into a room.
+#[derive(Clone, Copy)]
+pub(super) struct Packet<'a> {
+    pub(super) arrival: MonoNs,
+    /// Extended sequence number.
+    pub(super) seq: u64,
+    pub(super) header: &'a rtp::Header,
+    pub(super) bytes: &'a [u8],
+}
+
+pub(super) struct SourceEntry {
+    pub(super) track: TrackId,
+    pub(super) publisher: Publisher,
+    pub(super) codec: Codec,
+    pub(super) origin: Origin,
+    /// The tap was told of it, and gets its packets.
+    tapped: bool,
+}
+
+/// A publisher that writes into a ring: a camera.
+struct Feed {
+    publisher: Publisher,
+    reader: Box<source::Reader>,
+    tracks: Vec<FeedTrack>,
+}
+
+struct FeedTrack {
+    kind: MediaKind,
+    source: SourceKey,
+    seq: SeqExtender,
+}
+
+pub(super) struct RoomEntry {
+    pub(super) id: RoomId,
+    pub(super) room: Room,
+    pub(super) sources: HashMap<SourceKey, SourceEntry>,
+    tap: Option<Box<tap::Writer>>,
+    feeds: Vec<Feed>,
+    /// Packets were taken in since the last flush.
+    dirty: bool,
+}
+
+impl RoomEntry {
+    pub(super) fn new(id: RoomId) -> Self {
+        Self { id, room: Room::new(), sources: HashMap::new(), tap: None, feeds: Vec::new(), dirty: false }
+    }
+
+    pub(super) fn add_source(
+        &mut self,
+        publisher: Publisher,
+        codec: Codec,
+        origin: Origin,
+        events: &mut Vec<Event>,
+    ) -> SourceKey {
+        let track = TrackId::generate();
+        let source = self.room.add_source(publisher, track, codec);
+        self.sources.insert(source, SourceEntry { track, publisher, codec, origin, tapped: false });
+        events.push(Event::TrackStarted { room: self.id, track, publisher, codec });
+        self.sync_tap();
+        source
+    }
+
+    pub(super) fn remove_source(&mut self, source: SourceKey, events: &mut Vec<Event>) {
+        let Some(entry) = self.sources.remove(&source) else { return };
+        self.room.remove_source(source);
+        if entry.tapped
+            && let Some(tap) = &mut self.tap
+        {
+            tap.write(tap::Record::TrackEnded { track: entry.track, at: mono_now() });
+        }
+        events.push(Event::TrackEnded {
+            room: self.id,
+            track: entry.track,
+            publisher: entry.publisher,
+            kind: entry.codec.kind(),
+        });
+    }
+
+    pub(super) fn open_tap(&mut self, tap: Box<tap::Writer>) {
+        self.tap = Some(tap);
+        for source in self.sources.values_mut() {
+            source.tapped = false;
+        }
+        self.sync_tap();
+    }
+
+    /// Tells the tap which tracks it gets from now on, and which no more.
+    pub(super) fn sync_tap(&mut self) {
+        let Some(tap) = &mut self.tap else { return };
+        let at = mono_now();
+        for (key, source) in &mut self.sources {
+            let wanted = self.room.is_recorded(*key);
+            let track = source.track;
+            if wanted && !source.tapped {
+                let (publisher, codec) = (source.publisher, source.codec);
+                source.tapped = tap.write(tap::Record::TrackStarted { track, publisher, codec, at });
+            } else if !wanted && source.tapped {
+                tap.write(tap::Record::TrackEnded { track, at });
+                source.tapped = false;
+            }
+        }
+    }
+
+    /// Takes a packet of a source in: into the tap, and into the room until the next flush.
+    pub(super) fn ingest(
+        &mut self,
+        now: Instant,
+        counters: &Counters,
+        source: SourceKey,
+        packet: &Packet<'_>,
+    ) {
+        let Packet { arrival, seq, header, bytes } = *packet;
+        let Ok(payload) = header.payload(bytes) else { return };
+        if let Some(tap) = &mut self.tap
+            && let Some(entry) = self.sources.get(&source).filter(|entry| entry.tapped)
+            && !tap.write(tap::Record::Packet { track: entry.track, arrival, rtp: bytes })
+        {
+            counters.add(Counter::TapLost, 1);
+        }
+        counters.add(Counter::RtpReceived, 1);
+        self.dirty = true;
+        let incoming = Incoming { seq, timestamp: header.timestamp, marker: header.marker, payload };
+        self.room.ingest(now, source, incoming);
+    }
+
+    pub(super) fn sender_report(
+        &mut self,
+        now: Instant,
+        arrival: MonoNs,
+        source: SourceKey,
+        ntp: u64,
+        rtp_timestamp: u32,
+    ) {
+        self.room.sender_report(now, source, ntp, rtp_timestamp);
+        if let Some(tap) = &mut self.tap
+            && let Some(entry) = self.sources.get(&source).filter(|entry| entry.tapped)
+        {
+            let track = entry.track;
+            tap.write(tap::Record::SenderReport { track, arrival, ntp, rtp_timestamp });
+        }
+    }
+
+    /// Opens a feed; an earlier one of the same publisher ends.
+    pub(super) fn open_feed(
+        &mut self,
+        publisher: Publisher,
+        reader: Box<source::Reader>,
+        events: &mut Vec<Event>,
+    ) {
+        self.end_feeds(events, |feed| feed.publisher == publisher);
+        self.feeds.push(Feed { publisher, reader, tracks: Vec::new() });
+    }
+
+    /// Takes in what the feeds have written, each up to `count` records, and ends those whose writer is gone.
+    /// Returns whether something is left.
+    pub(super) fn drain_feeds(
+        &mut self,
+        now: Instant,
+        counters: &Counters,
+        count: usize,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let (mut left, mut over) = (false, false);
+        let mut feeds = std::mem::take(&mut self.feeds);
+        for feed in &mut feeds {
+            let gone = feed.reader.is_abandoned();
+            let mut taken = 0;
+            while taken < count {
+                let (publisher, tracks) = (feed.publisher, &mut feed.tracks);
+                if feed
+                    .reader
+                    .read(|record| self.take(now, counters, publisher, tracks, record, events))
+                    .is_none()
+                {
+                    break;
+                }
+                taken += 1;
+            }
+            left |= taken == count;
+            over |= gone && taken < count;
+        }
+        self.feeds = feeds;
+        if over {
+            self.end_feeds(events, |feed| feed.reader.is_abandoned());
+        }
+        left
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        counters: &Counters,
+        publisher: Publisher,
+        tracks: &mut Vec<FeedTrack>,
+        record: source::Record<'_>,
+        events: &mut Vec<Event>,
+    ) {
+        match record {
+            source::Record::Track(codec) => {
+                tracks.retain(|track| {
+                    let stays = track.kind != codec.kind();
+                    if !stays {
+                        self.remove_source(track.source, events);
+                    }
+                    stays
+                });
+                let source = self.add_source(publisher, codec, Origin::Feed, events);
+                tracks.push(FeedTrack { kind: codec.kind(), source, seq: SeqExtender::default() });
+            }
+            source::Record::Packet { kind, arrival, rtp } => {
+                let track = tracks.iter_mut().find(|track| track.kind == kind);
+                if let Some(track) = track
+                    && let Ok(header) = rtp::Header::parse(rtp)
+                {
+                    let seq = track.seq.extend(header.seq);
+                    self.ingest(
+                        now,
+                        counters,
+                        track.source,
+                        &Packet { arrival, seq, header: &header, bytes: rtp },
+                    );
+                }
+            }
+            source::Record::Lost(records) => counters.add(Counter::SourceLost, records),
+            source::Record::SenderReport { kind, ntp, rtp_timestamp } => {
+                if let Some(track) = tracks.iter().find(|track| track.kind == kind) {
+                    self.sender_report(now, mono_now(), track.source, ntp, rtp_timestamp);
+                }
+            }
+        }
+    }
+
+    fn end_feeds(&mut self, events: &mut Vec<Event>, over: impl Fn(&Feed) -> bool) {
+        let (ended, kept) = std::mem::take(&mut self.feeds).into_iter().partition(over);
+        self.feeds = kept;
+        for feed in ended {
+            for track in feed.tracks {
+                self.remove_source(track.source, events);
+            }
+        }
+    }
+
+    /// Sends on what was taken in.
+    pub(super) fn flush(
+        &mut self,
+        now: Instant,
+        peers: &mut [Option<PeerEntry>],
+        egress: &mut Egress,
+        socket: &UdpSocket,
+        counters: &Counters,
+    ) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        self.room.flush(now, |out| {
+            let peer = peers.get_mut(out.subscriber.0 as usize).and_then(Option::as_mut);
+            if let Some(entry) = peer
+                && let Some(to) = entry.peer.remote()
+            {
+                egress.datagram(socket, counters, to, |room| {
+                    entry.peer.seal_rtp(
+                        MediaIndex(out.slot.0),
+                        out.codec,
+                        out.marker,
+                        out.index,
+                        out.timestamp,
+                        out.payload,
+                        out.pad,
+                        room,
+                    )
+                });
+            }
+        });
+    }
+
+    /// Turns what the room has to say into events and keyframe requests.
+    pub(super) fn settle(&mut self, peers: &mut [Option<PeerEntry>], events: &mut Vec<Event>) {
+        while let Some(output) = self.room.poll_output() {
+            match output {
+                Output::SlotsChanged(subscriber) => {
+                    let Some(entry) = peers.get(subscriber.0 as usize).and_then(Option::as_ref) else {
+                        continue;
+                    };
+                    let mid_of = |slot: SlotId| {
+                        entry.peer.media().find(|(at, ..)| at.0 == slot.0).map(|(_, mid, ..)| mid.to_owned())
+                    };
+                    let slots = self
+                        .room
+                        .playing(subscriber)
+                        .filter_map(|playing| {
+                            let (kind, publisher) = (playing.kind, playing.publisher);
+                            Some(Slot { mid: mid_of(playing.slot)?, kind, publisher })
+                        })
+                        .collect();
+                    let (participant, peer) = (entry.participant, entry.id);
+                    events.push(Event::Slots { room: self.id, participant, peer, slots });
+                }
+                Output::NeedSlots { subscriber, audio, video } => {
+                    let Some(entry) = peers.get(subscriber.0 as usize).and_then(Option::as_ref) else {
+                        continue;
+                    };
+                    let (participant, peer) = (entry.participant, entry.id);
+                    events.push(Event::NeedSlots { room: self.id, participant, peer, audio, video });
+                }
+                Output::KeyframeWanted(source) => self.request_keyframe(source, peers),
+            }
+        }
+    }
+
+    /// Asks the publisher for a keyframe. A camera cannot be asked.
+    pub(super) fn request_keyframe(&self, source: SourceKey, peers: &mut [Option<PeerEntry>]) {
+        if let Some(Origin::Peer { peer, media }) = self.sources.get(&source).map(|entry| entry.origin)
+            && let Some(entry) = peers.get_mut(peer as usize).and_then(Option::as_mut)
+        {
+            entry.peer.request_keyframe(media);
+        }
+    }
+}

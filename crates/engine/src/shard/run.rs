@@ -1,0 +1,382 @@
+//! One shard: its loop, and the way of a datagram into it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::Receiver;
+use hewei_model::{PeerId, RoomId};
+use hewei_peer::{Identity, stun};
+use tokio::sync::mpsc;
+
+use super::{Directory, Waker, peers::PeerEntry, rooms::RoomEntry};
+use crate::{
+    CloseReason, Config, Event, OfferError,
+    command::{Addressed, Command},
+    counters::{Counter, Counters},
+    egress::Egress,
+    ring, sys,
+};
+
+/// How often timers are looked at while there are peers. NACKs are due after 5 ms, feedback after 50.
+const TICK: Duration = Duration::from_millis(5);
+/// And when there are none.
+const IDLE: Duration = Duration::from_millis(500);
+/// Records of one camera taken in at one turn.
+const FEED_BATCH: usize = 48;
+/// Receive calls at one turn, before timers and commands have their turn.
+const RECEIVE_ROUNDS: usize = 4;
+
+pub(super) struct Parts {
+    pub(super) index: usize,
+    pub(super) socket: UdpSocket,
+    pub(super) strays_out: Vec<Option<(ring::Writer, Arc<Waker>)>>,
+    pub(super) commands: Receiver<Addressed>,
+    pub(super) waker: Arc<Waker>,
+    pub(super) counters: Arc<Counters>,
+}
+
+pub(super) struct Shard {
+    pub(super) index: usize,
+    pub(super) config: Config,
+    pub(super) identity: Identity,
+    pub(super) candidates: Vec<SocketAddr>,
+    pub(super) socket: UdpSocket,
+    pub(super) egress: Egress,
+    pub(super) counters: Arc<Counters>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) random: ring_random::SystemRandom,
+    pub(super) state: State,
+    waker: Arc<Waker>,
+    commands: Receiver<Addressed>,
+    events: mpsc::Sender<Event>,
+    strays_in: Vec<ring::Reader>,
+    strays_out: Vec<Option<(ring::Writer, Arc<Waker>)>>,
+}
+
+use ::ring::rand as ring_random;
+
+/// The peers and rooms of a shard.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) peers: Vec<Option<PeerEntry>>,
+    pub(super) by_id: HashMap<PeerId, u32>,
+    pub(super) by_ufrag: HashMap<String, u32>,
+    pub(super) by_address: HashMap<SocketAddr, u32>,
+    pub(super) rooms: Vec<Option<RoomEntry>>,
+    pub(super) rooms_by_id: HashMap<RoomId, usize>,
+    /// Events that the server has not taken yet. As long as what happened; the server drains it.
+    pub(super) backlog: VecDeque<Event>,
+}
+
+impl Shard {
+    pub(super) fn new(
+        parts: Parts,
+        strays_in: Vec<ring::Reader>,
+        config: Config,
+        identity: Identity,
+        candidates: Vec<SocketAddr>,
+        events: mpsc::Sender<Event>,
+        directory: Arc<Directory>,
+    ) -> Self {
+        Self {
+            index: parts.index,
+            config,
+            identity,
+            candidates,
+            socket: parts.socket,
+            egress: Egress::new(),
+            counters: parts.counters,
+            directory,
+            random: ring_random::SystemRandom::new(),
+            state: State::default(),
+            waker: parts.waker,
+            commands: parts.commands,
+            events,
+            strays_in,
+            strays_out: parts.strays_out,
+        }
+    }
+
+    /// Runs until told to stop.
+    pub(super) fn run(mut self) {
+        let mut buffers = sys::ReceiveBuffers::new();
+        let mut next_tick = Instant::now();
+        loop {
+            let now = Instant::now();
+            let time =
+                if self.state.backlog.is_empty() { next_tick.saturating_duration_since(now) } else { TICK };
+            sys::wait(&self.socket, &self.waker.counter, time);
+            self.waker.reset();
+
+            let mut more = self.drain_strays();
+            for _ in 0..RECEIVE_ROUNDS {
+                if !self.receive(&mut buffers) {
+                    break;
+                }
+            }
+            more |= self.drain_feeds();
+            while let Ok(addressed) = self.commands.try_recv() {
+                if matches!(addressed.command, Command::Stop) {
+                    self.stop();
+                    return;
+                }
+                self.command(addressed);
+            }
+            let now = Instant::now();
+            if now >= next_tick || more {
+                let due = self.tick_peers(now);
+                let latest = now + IDLE;
+                next_tick = due.map_or(latest, |due| due.clamp(now + TICK, latest));
+            } else if self.state.by_id.is_empty() {
+                next_tick = now + IDLE;
+            } else {
+                next_tick = next_tick.min(now + TICK);
+            }
+            self.egress.flush(&self.socket, &self.counters);
+            while let Some(event) = self.state.backlog.pop_front() {
+                if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
+                    self.state.backlog.push_front(event);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes one batch of datagrams in and sends on what they bring. `false` when there may be no more.
+    fn receive(&mut self, buffers: &mut sys::ReceiveBuffers) -> bool {
+        let count = match sys::receive(&self.socket, buffers) {
+            Ok(count) => count,
+            // An ICMP error of an earlier send; the next call goes on.
+            Err(_) => return true,
+        };
+        if count == 0 {
+            return false;
+        }
+        self.counters.add(Counter::DatagramsReceived, count as u64);
+        let now = Instant::now();
+        for at in 0..count {
+            let (from, datagram) = buffers.datagram(at);
+            self.datagram(now, from, datagram, false);
+        }
+        self.flush_rooms(now);
+        count == sys::RECEIVE_BATCH
+    }
+
+    /// The way of one datagram (RFC 7983 §7). `stray` when another shard sent it here.
+    fn datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8], stray: bool) {
+        let Some(first) = datagram.first() else { return };
+        match first {
+            128..=191 => match self.state.by_address.get(&from).copied() {
+                Some(peer) if is_rtcp(datagram) => self.rtcp(now, peer, datagram),
+                Some(peer) => self.rtp(now, peer, datagram),
+                None => self.forward(from, datagram, stray),
+            },
+            20..=63 => match self.state.by_address.get(&from).copied() {
+                Some(peer) => self.dtls(now, peer, datagram),
+                None => self.forward(from, datagram, stray),
+            },
+            0..=3 if stun::is_stun(datagram) => {
+                let Some(request) = stun::BindingRequest::parse(datagram) else {
+                    return self.counters.add(Counter::StrangersDropped, 1);
+                };
+                match self.state.by_ufrag.get(request.local_ufrag()).copied() {
+                    Some(peer) => self.stun(now, from, peer, &request),
+                    None => {
+                        let owner = self.directory.ufrags.get(request.local_ufrag()).map(|shard| *shard);
+                        self.forward_to(owner, from, datagram, stray);
+                    }
+                }
+            }
+            _ => self.counters.add(Counter::StrangersDropped, 1),
+        }
+    }
+
+    fn forward(&mut self, from: SocketAddr, datagram: &[u8], stray: bool) {
+        let owner = self.directory.addresses.get(&from).map(|shard| *shard);
+        self.forward_to(owner, from, datagram, stray);
+    }
+
+    /// Sends a datagram to the shard whose peer it is from. A stray is not forwarded again.
+    fn forward_to(&mut self, owner: Option<usize>, from: SocketAddr, datagram: &[u8], stray: bool) {
+        let way = owner.filter(|_| !stray).and_then(|owner| self.strays_out[owner].as_mut());
+        let Some((ring, waker)) = way else {
+            return self.counters.add(Counter::StrangersDropped, 1);
+        };
+        let mut address = [0; 19];
+        match from {
+            SocketAddr::V4(v4) => address[1..5].copy_from_slice(&v4.ip().octets()),
+            SocketAddr::V6(v6) => {
+                address[0] = 1;
+                address[1..17].copy_from_slice(&v6.ip().octets());
+            }
+        }
+        address[17..].copy_from_slice(&from.port().to_ne_bytes());
+        if ring.write(&[&address, datagram]) {
+            self.counters.add(Counter::StraysForwarded, 1);
+        } else {
+            self.counters.add(Counter::StraysDropped, 1);
+        }
+        waker.wake();
+    }
+
+    fn drain_strays(&mut self) -> bool {
+        let mut rings = std::mem::take(&mut self.strays_in);
+        let now = Instant::now();
+        let mut buffer = [0; sys::DATAGRAM_LEN_MAX];
+        let mut left = false;
+        for ring in &mut rings {
+            let mut taken = 0;
+            while taken < 2 * sys::RECEIVE_BATCH {
+                let got = ring.read(|record| {
+                    let (address, datagram) = record.split_first_chunk::<19>()?;
+                    let port = u16::from_ne_bytes([address[17], address[18]]);
+                    let from = if address[0] == 0 {
+                        let octets: [u8; 4] = *address[1..5].first_chunk()?;
+                        SocketAddr::from((Ipv4Addr::from(octets), port))
+                    } else {
+                        let octets: [u8; 16] = *address[1..17].first_chunk()?;
+                        SocketAddr::from((Ipv6Addr::from(octets), port))
+                    };
+                    buffer[..datagram.len()].copy_from_slice(datagram);
+                    Some((from, datagram.len()))
+                });
+                let Some(record) = got else { break };
+                if let Some((from, len)) = record {
+                    self.datagram(now, from, &mut buffer[..len], true);
+                }
+                taken += 1;
+                if taken % sys::RECEIVE_BATCH == 0 {
+                    self.flush_rooms(now);
+                }
+            }
+            left |= taken == 2 * sys::RECEIVE_BATCH;
+        }
+        self.strays_in = rings;
+        self.flush_rooms(now);
+        if left {
+            self.waker.wake();
+        }
+        left
+    }
+
+    fn drain_feeds(&mut self) -> bool {
+        let now = Instant::now();
+        let mut left = false;
+        let State { peers, rooms, backlog, .. } = &mut self.state;
+        for room in rooms.iter_mut().flatten() {
+            let mut events = Vec::new();
+            left |= room.drain_feeds(now, &self.counters, FEED_BATCH, &mut events);
+            room.settle(peers, &mut events);
+            backlog.extend(events);
+        }
+        self.flush_rooms(now);
+        if left {
+            self.waker.wake();
+        }
+        left
+    }
+
+    fn flush_rooms(&mut self, now: Instant) {
+        let State { peers, rooms, .. } = &mut self.state;
+        for room in rooms.iter_mut().flatten() {
+            room.flush(now, peers, &mut self.egress, &self.socket, &self.counters);
+        }
+        self.egress.flush(&self.socket, &self.counters);
+    }
+
+    fn command(&mut self, addressed: Addressed) {
+        let now = Instant::now();
+        let Addressed { room: id, command } = addressed;
+        let room = self.state.rooms_by_id.get(&id).copied();
+        match command {
+            Command::OpenRoom => {
+                if room.is_none() {
+                    let free = self.state.rooms.iter().position(Option::is_none);
+                    let index = free.unwrap_or_else(|| {
+                        self.state.rooms.push(None);
+                        self.state.rooms.len() - 1
+                    });
+                    self.state.rooms[index] = Some(RoomEntry::new(id));
+                    self.state.rooms_by_id.insert(id, index);
+                }
+            }
+            Command::CloseRoom => {
+                let Some(index) = room else { return };
+                let peers = (0u32..).zip(&self.state.peers);
+                let inside: Vec<u32> = peers
+                    .filter(|(_, entry)| entry.as_ref().is_some_and(|entry| entry.room == index))
+                    .map(|(peer, _)| peer)
+                    .collect();
+                for peer in inside {
+                    self.close(now, peer, CloseReason::ClosedByServer);
+                }
+                self.state.rooms_by_id.remove(&id);
+                self.state.rooms[index] = None;
+            }
+            Command::Offer { offer, reply } => {
+                let answer = match room {
+                    Some(room) => self.offer(now, room, &offer),
+                    None => Err(OfferError::NoRoom),
+                };
+                // The one who asked may have gone.
+                let _ = reply.send(answer);
+            }
+            Command::ClosePeer { peer } => {
+                if let Some(index) = self.state.by_id.get(&peer).copied() {
+                    self.close(now, index, CloseReason::ClosedByServer);
+                }
+            }
+            Command::SetAudience { publisher, kind, audience, done } => {
+                let State { peers, rooms, backlog, .. } = &mut self.state;
+                if let Some(room) = room.and_then(|room| rooms[room].as_mut()) {
+                    let mut events = Vec::new();
+                    room.room.set_audience(publisher, kind, audience);
+                    room.sync_tap();
+                    room.settle(peers, &mut events);
+                    backlog.extend(events);
+                }
+                let _ = done.send(());
+            }
+            Command::OpenTap { tap } => {
+                if let Some(room) = room.and_then(|room| self.state.rooms[room].as_mut()) {
+                    room.open_tap(tap);
+                }
+            }
+            Command::RequestKeyframe { track } => {
+                let State { peers, rooms, .. } = &mut self.state;
+                if let Some(room) = room.and_then(|room| rooms[room].as_mut())
+                    && let Some(source) = room.room.source_by_track(track)
+                {
+                    room.request_keyframe(source, peers);
+                }
+            }
+            Command::OpenSource { publisher, reader } => {
+                let State { peers, rooms, backlog, .. } = &mut self.state;
+                if let Some(room) = room.and_then(|room| rooms[room].as_mut()) {
+                    let mut events = Vec::new();
+                    room.open_feed(publisher, reader, &mut events);
+                    room.settle(peers, &mut events);
+                    backlog.extend(events);
+                }
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn stop(&mut self) {
+        let now = Instant::now();
+        for peer in 0..self.state.peers.len() as u32 {
+            self.close(now, peer, CloseReason::ClosedByServer);
+        }
+        self.egress.flush(&self.socket, &self.counters);
+    }
+}
+
+/// RTCP among what has an RTP first byte: packet types 192–223 (RFC 5761 §4).
+fn is_rtcp(datagram: &[u8]) -> bool {
+    datagram.get(1).is_some_and(|second| (192..=223).contains(second))
+}

@@ -1,0 +1,278 @@
+//! The system calls of the media path: batched receive, segmented batched send, poll, event counter, clock.
+//!
+//! The one module of Hewei with `unsafe`. Everything it hands out is safe.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    mem::{MaybeUninit, size_of},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    time::Duration,
+};
+
+use hewei_model::MonoNs;
+
+/// Datagrams of one receive call.
+pub(crate) const RECEIVE_BATCH: usize = 32;
+/// Room for one datagram: more than any that we take.
+pub(crate) const DATAGRAM_LEN_MAX: usize = 2_048;
+/// Runs of one send call.
+pub(crate) const SEND_BATCH: usize = 64;
+
+/// Room for one `UDP_SEGMENT` control message, aligned as `cmsghdr` wants it.
+const CONTROL_WORDS: usize = 4;
+
+/// Buffers for [`receive`], made once.
+pub(crate) struct ReceiveBuffers {
+    datagrams: Box<[[u8; DATAGRAM_LEN_MAX]]>,
+    lengths: [usize; RECEIVE_BATCH],
+    from: [SocketAddr; RECEIVE_BATCH],
+}
+
+impl ReceiveBuffers {
+    pub(crate) fn new() -> Self {
+        Self {
+            datagrams: vec![[0; DATAGRAM_LEN_MAX]; RECEIVE_BATCH].into(),
+            lengths: [0; RECEIVE_BATCH],
+            from: [SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)); RECEIVE_BATCH],
+        }
+    }
+
+    /// The datagram at `at` of the last receive, and its sender.
+    pub(crate) fn datagram(&mut self, at: usize) -> (SocketAddr, &mut [u8]) {
+        (self.from[at], &mut self.datagrams[at][..self.lengths[at]])
+    }
+}
+
+/// Takes what has arrived, up to [`RECEIVE_BATCH`] datagrams; 0 when there is nothing.
+pub(crate) fn receive(socket: &UdpSocket, buffers: &mut ReceiveBuffers) -> io::Result<usize> {
+    let mut addresses = [MaybeUninit::<libc::sockaddr_storage>::zeroed(); RECEIVE_BATCH];
+    let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; RECEIVE_BATCH];
+    // SAFETY: all-zero bytes are a valid `mmsghdr`: null pointers and zero lengths.
+    let mut messages: [libc::mmsghdr; RECEIVE_BATCH] = unsafe { std::mem::zeroed() };
+    for (at, datagram) in buffers.datagrams.iter_mut().enumerate() {
+        vectors[at] = libc::iovec { iov_base: datagram.as_mut_ptr().cast(), iov_len: DATAGRAM_LEN_MAX };
+        let header = &mut messages[at].msg_hdr;
+        header.msg_name = addresses[at].as_mut_ptr().cast();
+        header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        header.msg_iov = &raw mut vectors[at];
+        header.msg_iovlen = 1;
+    }
+    // SAFETY: the pointers in `messages` are to `addresses`, `vectors` and `buffers`, which outlive the call and
+    // are not touched during it; the count is that of the array.
+    let count = unsafe {
+        libc::recvmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            RECEIVE_BATCH as libc::c_uint,
+            libc::MSG_DONTWAIT,
+            std::ptr::null_mut(),
+        )
+    };
+    if count < 0 {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+    }
+    let count = count as usize;
+    for at in 0..count {
+        buffers.lengths[at] = (messages[at].msg_len as usize).min(DATAGRAM_LEN_MAX);
+        // SAFETY: the storage was zeroed, and the kernel wrote an address into it.
+        let storage = unsafe { addresses[at].assume_init_ref() };
+        if let Some(from) = to_address(storage) {
+            buffers.from[at] = from;
+        } else {
+            buffers.lengths[at] = 0;
+        }
+    }
+    Ok(count)
+}
+
+fn to_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that it is a `sockaddr_in`, for which the storage has room and alignment.
+            let address = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
+            Some(SocketAddrV4::new(ip, u16::from_be(address.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, for `sockaddr_in6`.
+            let address = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
+            let port = u16::from_be(address.sin6_port);
+            Some(SocketAddrV6::new(ip, port, address.sin6_flowinfo, address.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+fn from_address(address: SocketAddr, storage: &mut libc::sockaddr_storage) -> libc::socklen_t {
+    match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: the storage has room and alignment for every kind of address.
+            let out = unsafe { &mut *(&raw mut *storage).cast::<libc::sockaddr_in>() };
+            out.sin_family = libc::AF_INET as libc::sa_family_t;
+            out.sin_port = v4.port().to_be();
+            out.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
+            size_of::<libc::sockaddr_in>() as libc::socklen_t
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: as above.
+            let out = unsafe { &mut *(&raw mut *storage).cast::<libc::sockaddr_in6>() };
+            out.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            out.sin6_port = v6.port().to_be();
+            out.sin6_flowinfo = v6.flowinfo();
+            out.sin6_addr.s6_addr = v6.ip().octets();
+            out.sin6_scope_id = v6.scope_id();
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+    }
+}
+
+/// Datagrams to one address that lie one behind the other, all `segment` bytes long but the last, which may be
+/// shorter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) to: SocketAddr,
+    pub(crate) data: &'a [u8],
+    pub(crate) segment: u16,
+}
+
+/// Sends up to [`SEND_BATCH`] runs with one system call, each by UDP segmentation offload. Returns how many the
+/// kernel took; an error is about the first run.
+pub(crate) fn send(socket: &UdpSocket, runs: &[Run<'_>]) -> io::Result<usize> {
+    let runs = &runs[..runs.len().min(SEND_BATCH)];
+    // SAFETY: all-zero bytes are valid for these plain C structures.
+    let mut addresses: [libc::sockaddr_storage; SEND_BATCH] = unsafe { std::mem::zeroed() };
+    let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SEND_BATCH];
+    let mut control = [[0u64; CONTROL_WORDS]; SEND_BATCH];
+    // SAFETY: as above.
+    let mut messages: [libc::mmsghdr; SEND_BATCH] = unsafe { std::mem::zeroed() };
+    for (at, run) in runs.iter().enumerate() {
+        let address_len = from_address(run.to, &mut addresses[at]);
+        vectors[at] = libc::iovec { iov_base: run.data.as_ptr().cast_mut().cast(), iov_len: run.data.len() };
+        let header = &mut messages[at].msg_hdr;
+        header.msg_name = (&raw mut addresses[at]).cast();
+        header.msg_namelen = address_len;
+        header.msg_iov = &raw mut vectors[at];
+        header.msg_iovlen = 1;
+        if run.data.len() > usize::from(run.segment) {
+            header.msg_control = control[at].as_mut_ptr().cast();
+            // SAFETY: CMSG_SPACE only computes. 24 bytes on 64-bit systems, for which CONTROL_WORDS has room.
+            header.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as _;
+            // SAFETY: `msg_control` has `msg_controllen` writable bytes, aligned to 8, so that the first header is
+            // there and its data too.
+            unsafe {
+                let first = libc::CMSG_FIRSTHDR(header);
+                (*first).cmsg_level = libc::SOL_UDP;
+                (*first).cmsg_type = libc::UDP_SEGMENT;
+                (*first).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
+                libc::CMSG_DATA(first).cast::<u16>().write_unaligned(run.segment);
+            }
+        }
+    }
+    // SAFETY: the pointers in `messages` are to arrays and slices that outlive the call; the kernel only reads
+    // what the vectors point to; the count is at most that of the array.
+    let count = unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            runs.len() as libc::c_uint,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count as usize) }
+}
+
+/// Wakes a shard that waits in [`wait`].
+#[derive(Debug)]
+pub(crate) struct EventCounter(OwnedFd);
+
+impl EventCounter {
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: no pointers; the result is checked.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub(crate) fn signal(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: eight readable bytes. It fails only when the counter is full, and then it wakes anyway.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    pub(crate) fn reset(&self) {
+        let mut count = [0u8; 8];
+        // SAFETY: eight writable bytes. It fails only when there was no signal.
+        unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    }
+}
+
+/// Waits until the socket has something to receive, the counter was signalled, or the time is over.
+pub(crate) fn wait(socket: &UdpSocket, counter: &EventCounter, time: Duration) {
+    let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut entries = [entry(socket.as_raw_fd()), entry(counter.0.as_raw_fd())];
+    let time = libc::timespec {
+        tv_sec: time.as_secs().min(3_600) as libc::time_t,
+        tv_nsec: i64::from(time.subsec_nanos()) as _,
+    };
+    // SAFETY: both pointers are to local values, the count is the array's. Whatever it returns, the caller looks
+    // itself.
+    unsafe {
+        libc::ppoll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, &raw const time, std::ptr::null())
+    };
+}
+
+/// Now on this host's monotonic clock, the one that `std::time::Instant` reads too.
+pub fn mono_now() -> MonoNs {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a pointer to a local value; the clock is there on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    MonoNs(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_arrives_as_its_segments() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        let sender = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        let to = receiver.local_addr().expect("bound");
+        let data: Vec<u8> = (0..2_500).map(|at| (at / 1_000) as u8).collect();
+        let runs = [Run { to, data: &data, segment: 1_000 }, Run { to, data: &[9; 5], segment: 5 }];
+        assert_eq!(send(&sender, &runs).expect("sends"), 2);
+        let mut buffers = ReceiveBuffers::new();
+        let counter = EventCounter::new().expect("makes");
+        let mut got = Vec::new();
+        while got.len() < 4 {
+            wait(&receiver, &counter, Duration::from_secs(5));
+            let count = receive(&receiver, &mut buffers).expect("receives");
+            assert!(count > 0, "nothing came");
+            for at in 0..count {
+                let (from, datagram) = buffers.datagram(at);
+                assert_eq!(from, sender.local_addr().expect("bound"));
+                got.push((datagram.len(), datagram[0]));
+            }
+        }
+        assert_eq!(got, [(1_000, 0), (1_000, 1), (500, 2), (5, 9)]);
+    }
+
+    #[test]
+    fn a_signal_wakes() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        let counter = EventCounter::new().expect("makes");
+        counter.signal();
+        wait(&socket, &counter, Duration::from_secs(3_600));
+        counter.reset();
+        let before = mono_now();
+        wait(&socket, &counter, Duration::from_millis(20));
+        assert!(mono_now() > before);
+    }
+}

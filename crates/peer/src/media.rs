@@ -1,0 +1,104 @@
+//! The m-lines of a peer: what it publishes, and the slots it receives in.
+
+use std::time::Instant;
+
+use hewei_media::seq::SeqExtender;
+use hewei_model::{Codec, MediaKind};
+
+use crate::{
+    nack::NackGenerator,
+    reception::StreamReception,
+    sdp::{Extensions, OfferedCodec},
+};
+
+/// An m-line of a peer, counted from 0 in the order of the offer. It never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MediaIndex(pub u16);
+
+pub(crate) struct Media {
+    pub(crate) mid: String,
+    pub(crate) kind: Option<MediaKind>,
+    pub(crate) used: Use,
+}
+
+/// What an m-line is for.
+pub enum Use {
+    /// Nothing, for now or for good.
+    Unused,
+    /// The peer sends, we receive.
+    Publication(Box<Publication>),
+    /// We send, the peer receives.
+    Slot(Box<Slot>),
+}
+
+/// A track that the peer publishes.
+pub struct Publication {
+    /// Its codec.
+    pub codec: Codec,
+    pub(crate) payload_type: u8,
+    pub(crate) rtx_payload_type: Option<u8>,
+    pub(crate) ssrc: Option<u32>,
+    pub(crate) rtx_ssrc: Option<u32>,
+    pub(crate) extensions: Extensions,
+    pub(crate) nack: Option<NackGenerator>,
+    pub(crate) takes_pli: bool,
+    pub(crate) seq: SeqExtender,
+    pub(crate) reception: StreamReception,
+    pub(crate) keyframe_wanted: bool,
+    pub(crate) keyframe_asked_at: Option<Instant>,
+    pub(crate) fir_count: u8,
+}
+
+impl Publication {
+    /// Whether no packet of it has come yet.
+    pub fn is_fresh(&self) -> bool {
+        self.seq.highest().is_none()
+    }
+
+    pub(crate) fn new(
+        codec: &OfferedCodec,
+        ssrc: Option<u32>,
+        rtx_ssrc: Option<u32>,
+        extensions: Extensions,
+    ) -> Self {
+        let takes = |wanted: &str| codec.feedback.iter().any(|feedback| feedback == wanted);
+        let video = codec.codec.kind() == MediaKind::Video;
+        Self {
+            codec: codec.codec,
+            payload_type: codec.payload_type,
+            rtx_payload_type: codec.rtx_payload_type,
+            ssrc,
+            rtx_ssrc,
+            extensions,
+            nack: (video && takes("nack")).then(NackGenerator::default),
+            takes_pli: takes("nack pli"),
+            seq: SeqExtender::default(),
+            reception: StreamReception::default(),
+            keyframe_wanted: false,
+            keyframe_asked_at: None,
+            fir_count: 0,
+        }
+    }
+}
+
+/// A place where any source of the right kind can play.
+pub struct Slot {
+    /// The codecs that may play in it.
+    pub codecs: Vec<OfferedCodec>,
+    pub(crate) ssrc: u32,
+    pub(crate) rtx_ssrc: u32,
+    pub(crate) rtx_seq: u64,
+    pub(crate) packets: u32,
+    pub(crate) octets: u32,
+}
+
+impl Slot {
+    /// The payload type of this codec, if the peer takes it.
+    pub fn payload_type(&self, codec: Codec) -> Option<u8> {
+        self.codecs.iter().find(|offered| offered.codec == codec).map(|offered| offered.payload_type)
+    }
+
+    pub(crate) fn rtx_payload_type(&self, codec: Codec) -> Option<u8> {
+        self.codecs.iter().find(|offered| offered.codec == codec)?.rtx_payload_type
+    }
+}

@@ -1,0 +1,756 @@
+//! The peer itself.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use hewei_media::{
+    rtcp::{self, Writer},
+    rtp,
+    seq::SeqExtender,
+};
+use hewei_model::{Codec, MediaKind};
+use ring::hmac;
+
+use crate::{
+    dtls::{Dtls, Identity, Progress},
+    media::{Media, MediaIndex, Publication, Slot, Use},
+    reception::TransportReception,
+    sdp::{AnswerTransport, AnsweredMedia, Direction, Offer, OfferedCodec, SdpError, write_answer},
+    srtp::{Opener, Profile, RTCP_OVERHEAD_MAX, Sealer},
+    stun,
+};
+
+/// RFC 7675 §5.1: consent ends 30 s after the last valid check.
+const CONSENT: Duration = Duration::from_secs(30);
+/// A peer that was answered and never connects is let go after this.
+const CONNECT: Duration = Duration::from_secs(30);
+const TRANSPORT_FEEDBACK_EVERY: Duration = Duration::from_millis(50);
+const RECEIVER_REPORT_EVERY: Duration = Duration::from_secs(1);
+/// One keyframe request a track in this time, however many ask.
+const KEYFRAME_EVERY: Duration = Duration::from_millis(500);
+const CNAME: &str = "hewei";
+/// Transmits waiting at a time: the largest DTLS flight is four datagrams.
+const TRANSMITS_MAX: usize = 32;
+
+/// The secrets and numbers of a peer, drawn at random by the caller.
+#[derive(Clone)]
+pub struct Secrets {
+    /// ICE user-name fragment, 4–256 characters (RFC 8839 §5.4).
+    pub ice_ufrag: String,
+    /// ICE password, 22–256 characters.
+    pub ice_pwd: String,
+    /// The SSRC of the first slot; the others follow it.
+    pub first_ssrc: u32,
+}
+
+/// A datagram to send.
+#[derive(Debug)]
+pub struct Transmit {
+    /// To whom.
+    pub to: SocketAddr,
+    /// What.
+    pub data: Vec<u8>,
+}
+
+/// What happened to the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// ICE and DTLS are through; media can be sent, protected with this profile.
+    Connected(Profile),
+    /// The peer said goodbye (DTLS close_notify).
+    ClosedByPeer,
+    /// The DTLS handshake failed, or the certificate is not the one in the offer.
+    DtlsFailed,
+    /// No valid check for the consent period, or it never connected.
+    ConsentExpired,
+}
+
+/// An opened RTP packet.
+#[derive(Debug)]
+pub struct Rtp<'a> {
+    /// The m-line it belongs to.
+    pub media: MediaIndex,
+    /// Its codec.
+    pub codec: Codec,
+    /// Its header. For a retransmission the header of the original.
+    pub header: rtp::Header,
+    /// Its extended sequence number.
+    pub seq: u64,
+    /// The whole packet.
+    pub packet: &'a [u8],
+}
+
+/// What an RTCP compound asks or tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feedback {
+    /// The publisher's clocks.
+    SenderReport {
+        /// Which publication.
+        media: MediaIndex,
+        /// NTP time.
+        ntp: u64,
+        /// RTP timestamp of the same moment.
+        rtp_timestamp: u32,
+    },
+    /// The subscriber misses this packet of a slot.
+    Missing {
+        /// Which slot.
+        media: MediaIndex,
+        /// Sequence number.
+        seq: u16,
+    },
+    /// The subscriber needs a keyframe in a slot.
+    KeyframeWanted {
+        /// Which slot.
+        media: MediaIndex,
+    },
+}
+
+/// What [`Peer::write_rtcp`] wrote, for counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RtcpKind {
+    /// Keyframe requests.
+    pub keyframe_requests: u32,
+    /// Sequence numbers asked for again.
+    pub nacked: u32,
+}
+
+struct Security {
+    sealer: Sealer,
+    opener: Opener,
+}
+
+/// One WebRTC peer.
+pub struct Peer {
+    identity: Identity,
+    secrets: Secrets,
+    password: hmac::Key,
+    remote_ufrag: String,
+    remote_fingerprint: String,
+    dtls: Dtls,
+    security: Option<Security>,
+    /// Where to send. The path of the last nomination, or before one the first that was checked.
+    remote: Option<SocketAddr>,
+    nominated: bool,
+    consent_until: Instant,
+    over: bool,
+    media: Vec<Media>,
+    answers: u64,
+    own_ssrc: u32,
+    next_ssrc: u32,
+    transport: TransportReception,
+    transport_due: Option<Instant>,
+    report_due: Option<Instant>,
+    /// RTX streams have sequence numbers of their own, of no further use.
+    rtx_seq: SeqExtender,
+    started: Instant,
+    events: VecDeque<Event>,
+    transmits: VecDeque<Transmit>,
+}
+
+impl Peer {
+    /// A peer for a first offer; answer it with [`Peer::answer`].
+    pub fn new(now: Instant, identity: Identity, secrets: Secrets, offer: &Offer) -> Self {
+        let own_ssrc = secrets.first_ssrc;
+        Self {
+            dtls: Dtls::new(identity.clone(), &offer.fingerprint),
+            identity,
+            password: stun::password_key(&secrets.ice_pwd),
+            remote_ufrag: offer.ice_ufrag.clone(),
+            remote_fingerprint: offer.fingerprint.clone(),
+            security: None,
+            remote: None,
+            nominated: false,
+            consent_until: now + CONNECT,
+            over: false,
+            media: Vec::new(),
+            answers: 0,
+            own_ssrc,
+            next_ssrc: own_ssrc.wrapping_add(1),
+            secrets,
+            transport: TransportReception::default(),
+            transport_due: None,
+            report_due: None,
+            rtx_seq: SeqExtender::default(),
+            started: now,
+            events: VecDeque::with_capacity(4),
+            transmits: VecDeque::with_capacity(4),
+        }
+    }
+
+    /// Takes an offer in and answers it. `publish` is the codec preference for what the peer sends; empty
+    /// refuses publications. `open_slots` limits how many of the `recvonly` m-lines of each kind become slots.
+    ///
+    /// # Errors
+    /// [`SdpError::Changed`] when an m-line of the offer before is gone or of another kind; nothing has changed
+    /// then.
+    pub fn answer(
+        &mut self,
+        offer: &Offer,
+        publish: &[Codec],
+        open_slots: impl Fn(MediaKind) -> usize,
+        candidates: &[SocketAddr],
+    ) -> Result<String, SdpError> {
+        for (at, known) in self.media.iter().enumerate() {
+            let same = offer.media.get(at).is_some_and(|media| media.kind == known.kind);
+            if !same {
+                return Err(SdpError::Changed(at));
+            }
+        }
+        if offer.fingerprint != self.remote_fingerprint {
+            return Err(SdpError::Missing("unchanged a=fingerprint"));
+        }
+        self.remote_ufrag.clone_from(&offer.ice_ufrag);
+        let mut slots_left = [
+            (MediaKind::Audio, open_slots(MediaKind::Audio)),
+            (MediaKind::Video, open_slots(MediaKind::Video)),
+        ];
+        for (at, offered) in offer.media.iter().enumerate() {
+            let known = self.media.get_mut(at).map(|media| std::mem::replace(&mut media.used, Use::Unused));
+            let used = match offered.direction {
+                Direction::Sends => publication(known, offered, publish),
+                Direction::Receives if !offered.codecs.is_empty() => {
+                    let left = slots_left.iter_mut().find(|(kind, _)| Some(*kind) == offered.kind);
+                    match left {
+                        Some((_, left)) if *left > 0 => {
+                            *left -= 1;
+                            self.open_slot(known, &offered.codecs)
+                        }
+                        _ => Use::Unused,
+                    }
+                }
+                _ => Use::Unused,
+            };
+            if at == self.media.len() {
+                self.media.push(Media { mid: offered.mid.clone(), kind: offered.kind, used });
+            } else {
+                self.media[at].used = used;
+            }
+        }
+        self.answers += 1;
+        Ok(self.write_answer(offer, candidates))
+    }
+
+    fn open_slot(&mut self, known: Option<Use>, codecs: &[OfferedCodec]) -> Use {
+        if let Some(Use::Slot(mut slot)) = known {
+            slot.codecs = codecs.to_vec();
+            return Use::Slot(slot);
+        }
+        let ssrc = self.next_ssrc;
+        self.next_ssrc = self.next_ssrc.wrapping_add(2);
+        Use::Slot(Box::new(Slot {
+            codecs: codecs.to_vec(),
+            ssrc,
+            rtx_ssrc: ssrc.wrapping_add(1),
+            rtx_seq: 0,
+            packets: 0,
+            octets: 0,
+        }))
+    }
+
+    fn write_answer(&self, offer: &Offer, candidates: &[SocketAddr]) -> String {
+        let answered: Vec<AnsweredMedia<'_>> = offer
+            .media
+            .iter()
+            .zip(&self.media)
+            .map(|(offered, media)| match &media.used {
+                Use::Publication(publication) => offered
+                    .codecs
+                    .iter()
+                    .find(|codec| codec.codec == publication.codec)
+                    .map_or(AnsweredMedia::Refused, AnsweredMedia::Receive),
+                Use::Slot(slot) => AnsweredMedia::Send {
+                    codecs: &offered.codecs,
+                    ssrc: slot.ssrc,
+                    rtx_ssrc: slot.rtx_ssrc,
+                    msid: CNAME,
+                },
+                Use::Unused if offered.codecs.is_empty() => AnsweredMedia::Refused,
+                Use::Unused => AnsweredMedia::Inactive(&offered.codecs),
+            })
+            .collect();
+        write_answer(
+            offer,
+            &answered,
+            &AnswerTransport {
+                version: self.answers,
+                ice_ufrag: &self.secrets.ice_ufrag,
+                ice_pwd: &self.secrets.ice_pwd,
+                fingerprint: self.identity.fingerprint(),
+                candidates,
+                cname: CNAME,
+            },
+        )
+    }
+
+    /// Whether media can be sent.
+    pub fn is_connected(&self) -> bool {
+        self.security.is_some() && !self.over
+    }
+
+    /// Where to send media.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
+    /// The user-name fragment that requests to this peer carry.
+    pub fn local_ufrag(&self) -> &str {
+        &self.secrets.ice_ufrag
+    }
+
+    /// The m-lines with their `mid` and use, in order.
+    pub fn media(&self) -> impl Iterator<Item = (MediaIndex, &str, Option<MediaKind>, &Use)> {
+        (0..)
+            .map(MediaIndex)
+            .zip(&self.media)
+            .map(|(at, media)| (at, media.mid.as_str(), media.kind, &media.used))
+    }
+
+    /// Answers a binding request that carries this peer's fragment. `true` when it was valid, and the path from
+    /// `from` may be used from now on.
+    pub fn receive_stun(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        request: &stun::BindingRequest<'_>,
+    ) -> bool {
+        if self.over
+            || request.local_ufrag() != self.secrets.ice_ufrag
+            || request.remote_ufrag() != Some(&self.remote_ufrag)
+            || !request.authenticates(&self.password)
+        {
+            return false;
+        }
+        let mut data = [0; stun::RESPONSE_LEN_MAX];
+        let len = request.write_success(from, &self.password, &mut data);
+        self.transmit(from, data[..len].to_vec());
+        if request.use_candidate || (!self.nominated && self.remote.is_none()) {
+            self.nominated |= request.use_candidate;
+            self.remote = Some(from);
+        }
+        self.consent_until = now + CONSENT;
+        true
+    }
+
+    /// Takes a DTLS record in.
+    pub fn receive_dtls(&mut self, now: Instant, datagram: &[u8]) {
+        if self.over {
+            return;
+        }
+        let progress = self.dtls.read(now, datagram);
+        self.drain_dtls();
+        match progress {
+            Progress::Pending => {}
+            Progress::Connected(contexts) => {
+                let (sealer, opener) = *contexts;
+                let profile = sealer.profile();
+                self.security = Some(Security { sealer, opener });
+                self.report_due = Some(now + RECEIVER_REPORT_EVERY);
+                self.events.push_back(Event::Connected(profile));
+            }
+            Progress::Closed => self.end(Event::ClosedByPeer),
+            Progress::Failed => self.end(Event::DtlsFailed),
+        }
+    }
+
+    /// Opens an SRTP packet in place. `None` for what is not a packet of a publication, padding alone included.
+    pub fn receive_rtp<'a>(&mut self, now: Instant, packet: &'a mut [u8]) -> Option<Rtp<'a>> {
+        let security = self.security.as_mut().filter(|_| !self.over)?;
+        let mut header = rtp::Header::parse(packet).ok()?;
+        let len = security.opener.open_rtp(packet, header.len, header.ssrc, header.seq).ok()?;
+        let mut packet = &mut packet[..len];
+        let since_start = now.saturating_duration_since(self.started);
+
+        let at = find_publication(&mut self.media, &header, packet)?;
+        let Use::Publication(publication) = &mut self.media[usize::from(at.0)].used else { return None };
+        if let Some(id) = publication.extensions.transport_cc
+            && let Some(seq) = header.extension(packet, id).and_then(|bytes| bytes.first_chunk())
+        {
+            self.transport.received(u16::from_be_bytes(*seq), since_start);
+            self.transport_due.get_or_insert(now + TRANSPORT_FEEDBACK_EVERY);
+        }
+        let payload_len = header.payload(packet).ok()?.len();
+        let is_rtx = Some(header.payload_type) == publication.rtx_payload_type;
+        if is_rtx {
+            // RFC 4588 §4: the original sequence number stands before the original payload.
+            self.rtx_seq.extend(header.seq);
+            let original: [u8; 2] = packet[header.len..header.len + payload_len].first_chunk().copied()?;
+            packet.copy_within(..header.len, 2);
+            packet = &mut packet[2..];
+            packet[1] = (packet[1] & 0x80) | publication.payload_type;
+            packet[2..4].copy_from_slice(&original);
+            packet[8..12].copy_from_slice(&publication.ssrc?.to_be_bytes());
+            header = rtp::Header::parse(packet).ok()?;
+        } else if header.payload_type != publication.payload_type {
+            return None;
+        }
+        let seq = publication.seq.extend(header.seq);
+        if !is_rtx {
+            let clock_hz = publication.codec.clock_rate_hz();
+            publication.reception.received(seq, header.timestamp, clock_hz, since_start);
+        }
+        if let Some(nack) = &mut publication.nack {
+            publication.keyframe_wanted |= nack.received(now, seq);
+        }
+        if payload_len == 0 || (is_rtx && payload_len == 2) {
+            return None;
+        }
+        Some(Rtp { media: at, codec: publication.codec, header, seq, packet })
+    }
+
+    /// Opens an SRTCP compound in place and tells what it asks.
+    pub fn receive_rtcp(&mut self, now: Instant, packet: &mut [u8], mut tell: impl FnMut(Feedback)) {
+        let Some(security) = self.security.as_mut().filter(|_| !self.over) else { return };
+        let Ok(len) = security.opener.open_rtcp(packet) else { return };
+        for packet in rtcp::packets(&packet[..len]) {
+            match packet {
+                rtcp::Packet::SenderReport { ssrc, ntp, rtp_timestamp } => {
+                    for (at, media) in (0..).map(MediaIndex).zip(&mut self.media) {
+                        if let Use::Publication(publication) = &mut media.used
+                            && publication.ssrc == Some(ssrc)
+                        {
+                            publication.reception.sender_report(ntp, now);
+                            tell(Feedback::SenderReport { media: at, ntp, rtp_timestamp });
+                        }
+                    }
+                }
+                rtcp::Packet::Nack { media_ssrc, pairs } => {
+                    if let Some(media) = self.slot_of(media_ssrc) {
+                        rtcp::nacked(pairs).for_each(|seq| tell(Feedback::Missing { media, seq }));
+                    }
+                }
+                rtcp::Packet::PictureLoss { media_ssrc } | rtcp::Packet::FullIntraRequest { media_ssrc } => {
+                    if let Some(media) = self.slot_of(media_ssrc) {
+                        tell(Feedback::KeyframeWanted { media });
+                    }
+                }
+                rtcp::Packet::Bye { .. } => {}
+            }
+        }
+    }
+
+    fn slot_of(&self, ssrc: u32) -> Option<MediaIndex> {
+        let at = self
+            .media
+            .iter()
+            .position(|media| matches!(&media.used, Use::Slot(slot) if slot.ssrc == ssrc))?;
+        Some(MediaIndex(at as u16))
+    }
+
+    /// The slot at an m-line.
+    pub fn slot(&self, media: MediaIndex) -> Option<&Slot> {
+        match &self.media.get(usize::from(media.0))?.used {
+            Use::Slot(slot) => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// Writes and seals one packet of a slot into `out`, and returns its length. `index` is the extended outgoing
+    /// sequence number, which must never repeat; `pad` adds that many bytes of RTP padding. `None` when the peer
+    /// is not connected, does not take the codec, or `out` is too short.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one packet, on the hot path")]
+    pub fn seal_rtp(
+        &mut self,
+        media: MediaIndex,
+        codec: Codec,
+        marker: bool,
+        index: u64,
+        timestamp: u32,
+        payload: &[u8],
+        pad: u8,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let security = self.security.as_ref()?;
+        let Use::Slot(slot) = &mut self.media.get_mut(usize::from(media.0))?.used else { return None };
+        let payload_type = slot.payload_type(codec)?;
+        let header_len = rtp::FIXED_HEADER_LEN;
+        let len = header_len + payload.len() + usize::from(pad);
+        let out = out.get_mut(..len + crate::srtp::RTP_OVERHEAD_MAX)?;
+        rtp::write_header(out.first_chunk_mut()?, marker, payload_type, index as u16, timestamp, slot.ssrc);
+        out[header_len..header_len + payload.len()].copy_from_slice(payload);
+        if pad > 0 {
+            out[0] |= 0x20;
+            out[header_len + payload.len()..len].fill(0);
+            out[len - 1] = pad;
+        }
+        slot.packets = slot.packets.wrapping_add(1);
+        slot.octets = slot.octets.wrapping_add(payload.len() as u32);
+        Some(security.sealer.seal_rtp(out, header_len, len, slot.ssrc, index))
+    }
+
+    /// Writes and seals a retransmission (RFC 4588) of the packet that went out with sequence number `seq`.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one packet")]
+    pub fn seal_rtx(
+        &mut self,
+        media: MediaIndex,
+        codec: Codec,
+        marker: bool,
+        seq: u16,
+        timestamp: u32,
+        payload: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let security = self.security.as_ref()?;
+        let Use::Slot(slot) = &mut self.media.get_mut(usize::from(media.0))?.used else { return None };
+        let payload_type = slot.rtx_payload_type(codec)?;
+        let header_len = rtp::FIXED_HEADER_LEN;
+        let len = header_len + 2 + payload.len();
+        let out = out.get_mut(..len + crate::srtp::RTP_OVERHEAD_MAX)?;
+        let index = slot.rtx_seq;
+        slot.rtx_seq += 1;
+        rtp::write_header(
+            out.first_chunk_mut()?,
+            marker,
+            payload_type,
+            index as u16,
+            timestamp,
+            slot.rtx_ssrc,
+        );
+        out[header_len..header_len + 2].copy_from_slice(&seq.to_be_bytes());
+        out[header_len + 2..len].copy_from_slice(payload);
+        Some(security.sealer.seal_rtp(out, header_len, len, slot.rtx_ssrc, index))
+    }
+
+    /// Writes and seals a sender report for a slot: at NTP time `ntp` it plays `rtp_timestamp`.
+    pub fn write_sender_report(
+        &mut self,
+        media: MediaIndex,
+        ntp: u64,
+        rtp_timestamp: u32,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let security = self.security.as_mut()?;
+        let Use::Slot(slot) = &self.media.get(usize::from(media.0))?.used else { return None };
+        let plain_room = out.len().checked_sub(RTCP_OVERHEAD_MAX)?;
+        let mut writer = Writer::new(&mut out[..plain_room]);
+        if !writer.sender_report(slot.ssrc, ntp, rtp_timestamp, slot.packets, slot.octets, CNAME) {
+            return None;
+        }
+        let len = writer.len();
+        security.sealer.seal_rtcp(out, len)
+    }
+
+    /// Asks for a keyframe of a publication with the next RTCP, at most every half second.
+    pub fn request_keyframe(&mut self, media: MediaIndex) {
+        if let Some(Media { used: Use::Publication(publication), .. }) =
+            self.media.get_mut(usize::from(media.0))
+            && publication.codec.kind() == MediaKind::Video
+        {
+            publication.keyframe_wanted = true;
+        }
+    }
+
+    /// Writes and seals the RTCP that is due: NACKs, keyframe requests, feedback, reports. `None` when there is
+    /// none. `out` should be one datagram of 1,200 bytes.
+    pub fn write_rtcp(&mut self, now: Instant, out: &mut [u8]) -> Option<(usize, RtcpKind)> {
+        let security = self.security.as_mut().filter(|_| !self.over)?;
+        let plain_room = out.len().checked_sub(RTCP_OVERHEAD_MAX)?;
+        let mut writer = Writer::new(&mut out[..plain_room]);
+        let mut kind = RtcpKind::default();
+
+        if self.report_due.is_some_and(|due| due <= now) {
+            self.report_due = Some(now + RECEIVER_REPORT_EVERY);
+            let mut blocks = [rtcp::ReportBlock::default(); 31];
+            let mut count = 0;
+            for media in &mut self.media {
+                if let Use::Publication(publication) = &mut media.used
+                    && let Some(ssrc) = publication.ssrc
+                    && count < blocks.len()
+                    && let Some(block) = publication.reception.report(ssrc, now)
+                {
+                    blocks[count] = block;
+                    count += 1;
+                }
+            }
+            if count > 0 {
+                writer.receiver_report(self.own_ssrc, &blocks[..count], CNAME);
+            }
+        }
+        let mut any_ssrc = 0;
+        for media in &mut self.media {
+            let Use::Publication(publication) = &mut media.used else { continue };
+            let Some(ssrc) = publication.ssrc else { continue };
+            any_ssrc = ssrc;
+            if let Some(nack) = &mut publication.nack {
+                let mut seqs = [0; 64];
+                let (count, gave_up) = nack.due(now, &mut seqs);
+                if count > 0 && writer.nack(self.own_ssrc, ssrc, &seqs[..count]) {
+                    kind.nacked += count as u32;
+                }
+                publication.keyframe_wanted |= gave_up;
+            }
+            let allowed = publication.keyframe_asked_at.is_none_or(|at| now >= at + KEYFRAME_EVERY);
+            if publication.keyframe_wanted && allowed {
+                let asked = if publication.takes_pli {
+                    writer.picture_loss(self.own_ssrc, ssrc)
+                } else {
+                    publication.fir_count = publication.fir_count.wrapping_add(1);
+                    writer.full_intra_request(self.own_ssrc, ssrc, publication.fir_count)
+                };
+                if asked {
+                    publication.keyframe_wanted = false;
+                    publication.keyframe_asked_at = Some(now);
+                    kind.keyframe_requests += 1;
+                }
+            }
+        }
+        if self.transport_due.is_some_and(|due| due <= now) {
+            self.transport_due = None;
+            if self.transport.pending() {
+                self.transport.write(&mut writer, self.own_ssrc, any_ssrc);
+            }
+        }
+        let len = writer.len();
+        if len == 0 {
+            return None;
+        }
+        security.sealer.seal_rtcp(out, len).map(|len| (len, kind))
+    }
+
+    /// The next time at which [`Peer::handle_timeout`] and [`Peer::write_rtcp`] have something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let publications = self.media.iter().filter_map(|media| match &media.used {
+            Use::Publication(publication) => {
+                let keyframe = publication
+                    .keyframe_wanted
+                    .then(|| publication.keyframe_asked_at.map_or(self.started, |at| at + KEYFRAME_EVERY));
+                let nack = publication.nack.as_ref().and_then(|nack| nack.poll_timeout());
+                [keyframe, nack].into_iter().flatten().min()
+            }
+            _ => None,
+        });
+        [Some(self.consent_until), self.dtls.poll_timeout(), self.transport_due, self.report_due]
+            .into_iter()
+            .flatten()
+            .chain(publications.filter(|_| self.security.is_some()))
+            .min()
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.over {
+            return;
+        }
+        if now >= self.consent_until {
+            self.end(Event::ConsentExpired);
+            return;
+        }
+        if self.dtls.poll_timeout().is_some_and(|due| due <= now) {
+            let goes_on = self.dtls.handle_timeout(now);
+            self.drain_dtls();
+            if !goes_on && self.security.is_none() {
+                self.end(Event::DtlsFailed);
+            }
+        }
+    }
+
+    /// Says goodbye; drain [`Peer::poll_transmit`] after it. No event follows.
+    pub fn close(&mut self, now: Instant) {
+        self.dtls.close(now);
+        self.drain_dtls();
+        self.over = true;
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn end(&mut self, event: Event) {
+        self.over = true;
+        self.events.push_back(event);
+    }
+
+    fn drain_dtls(&mut self) {
+        while let Some(data) = self.dtls.poll_transmit() {
+            if let Some(to) = self.remote {
+                self.transmit(to, data.to_vec());
+            }
+        }
+    }
+
+    fn transmit(&mut self, to: SocketAddr, data: Vec<u8>) {
+        if self.transmits.len() < TRANSMITS_MAX {
+            self.transmits.push_back(Transmit { to, data });
+        }
+    }
+}
+
+/// The use of a m-line that the peer sends on.
+fn publication(known: Option<Use>, offered: &crate::sdp::OfferedMedia, publish: &[Codec]) -> Use {
+    let mut preference = publish.iter().filter(|codec| Some(codec.kind()) == offered.kind);
+    let Some(codec) =
+        preference.find_map(|codec| offered.codecs.iter().find(|offered| offered.codec == *codec))
+    else {
+        return Use::Unused;
+    };
+    match known {
+        // A running publication keeps its counters, unless it became another stream.
+        Some(Use::Publication(mut running))
+            if running.payload_type == codec.payload_type
+                && (offered.ssrc.is_none() || running.ssrc == offered.ssrc) =>
+        {
+            running.extensions = offered.extensions;
+            Use::Publication(running)
+        }
+        _ => Use::Publication(Box::new(Publication::new(
+            codec,
+            offered.ssrc,
+            offered.rtx_ssrc,
+            offered.extensions,
+        ))),
+    }
+}
+
+/// The publication a packet belongs to: by SSRC, else by MID, else the only one with its payload type
+/// (RFC 9143 §9.2).
+fn find_publication(media: &mut [Media], header: &rtp::Header, packet: &[u8]) -> Option<MediaIndex> {
+    let index = |at: usize| MediaIndex(at as u16);
+    let by_ssrc = media.iter().position(|media| {
+        matches!(&media.used, Use::Publication(publication)
+            if publication.ssrc == Some(header.ssrc) || publication.rtx_ssrc == Some(header.ssrc))
+    });
+    if let Some(at) = by_ssrc {
+        return Some(index(at));
+    }
+    let takes = |publication: &Publication| {
+        header.payload_type == publication.payload_type
+            || Some(header.payload_type) == publication.rtx_payload_type
+    };
+    let by_mid = media.iter().position(|media| match &media.used {
+        Use::Publication(publication) => publication
+            .extensions
+            .mid
+            .and_then(|id| header.extension(packet, id))
+            .is_some_and(|mid| mid == media.mid.as_bytes() && takes(publication)),
+        _ => false,
+    });
+    let by_payload_type = || {
+        let mut fitting = media
+            .iter()
+            .enumerate()
+            .filter(|(_, media)| matches!(&media.used, Use::Publication(publication) if takes(publication)));
+        let (at, _) = fitting.next()?;
+        fitting.next().is_none().then_some(at)
+    };
+    let at = by_mid.or_else(by_payload_type)?;
+    if let Use::Publication(publication) = &mut media[at].used {
+        if header.payload_type == publication.payload_type {
+            publication.ssrc = Some(header.ssrc);
+        } else {
+            publication.rtx_ssrc = Some(header.ssrc);
+        }
+    }
+    Some(index(at))
+}

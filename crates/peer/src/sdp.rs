@@ -1,0 +1,441 @@
+//! SDP offers read and answers written: the small part of JSEP (RFC 8829) that an answering server needs.
+//!
+//! The browser always offers. One fixed list of codecs, one transport for all (BUNDLE, RFC 9143), the server is
+//! ICE-lite and passive in DTLS.
+
+use std::{fmt::Write as _, io::Cursor, net::SocketAddr};
+
+use hewei_model::{Codec, MediaKind};
+use rtc_sdp::description::{media::MediaDescription, session::SessionDescription};
+
+/// The longest offer taken in, in bytes.
+pub const OFFER_LEN_MAX: usize = 128 * 1024;
+/// The most m-lines of one offer.
+pub const MEDIA_MAX: usize = 128;
+
+const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+
+/// An offer that cannot be answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SdpError {
+    /// Not SDP.
+    #[error("not SDP: {0}")]
+    Syntax(String),
+    /// Longer than [`OFFER_LEN_MAX`], or with more than [`MEDIA_MAX`] m-lines.
+    #[error("too large")]
+    TooLarge,
+    /// Something WebRTC requires is not there.
+    #[error("no {0}")]
+    Missing(&'static str),
+    /// An m-line of the offer before is missing or another kind than it was.
+    #[error("m-line {0} is not what it was in the offer before")]
+    Changed(usize),
+}
+
+/// Which way media goes, as the offerer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The offerer sends (`sendonly`, `sendrecv`): it publishes.
+    Sends,
+    /// The offerer receives: a slot.
+    Receives,
+    /// Neither, or the m-line was stopped (port 0).
+    Neither,
+}
+
+/// What an answer needs of an offer.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// `a=ice-ufrag`.
+    pub ice_ufrag: String,
+    /// `a=fingerprint:sha-256`.
+    pub fingerprint: String,
+    /// m-lines in order.
+    pub media: Vec<OfferedMedia>,
+}
+
+/// One m-line of an offer.
+#[derive(Debug, Clone)]
+pub struct OfferedMedia {
+    /// `a=mid`.
+    pub mid: String,
+    /// Sound or picture; `None` for data channels and what else there may be, which is refused.
+    pub kind: Option<MediaKind>,
+    /// The word after `m=`, for the answer.
+    pub media_word: String,
+    /// The protocol after the port, for the answer.
+    pub protocol: String,
+    /// The first format, for the answer of a refused m-line.
+    pub first_format: String,
+    /// Direction.
+    pub direction: Direction,
+    /// The codecs that pass through Hewei, in the offerer's order, one payload type each.
+    pub codecs: Vec<OfferedCodec>,
+    /// The SSRC that the offerer will send with.
+    pub ssrc: Option<u32>,
+    /// And the one it retransmits with.
+    pub rtx_ssrc: Option<u32>,
+    /// Header extension ids.
+    pub extensions: Extensions,
+}
+
+/// A codec with its payload types.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedCodec {
+    /// Codec.
+    pub codec: Codec,
+    /// Payload type.
+    pub payload_type: u8,
+    /// Payload type of its retransmissions (RFC 4588).
+    pub rtx_payload_type: Option<u8>,
+    /// `a=fmtp`, repeated in the answer.
+    pub format: Option<String>,
+    /// `a=rtcp-fb` values.
+    pub feedback: Vec<String>,
+}
+
+/// Ids of the header extensions in use (RFC 8285); `None` when not offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extensions {
+    /// MID (RFC 9143).
+    pub mid: Option<u8>,
+    /// Transport-wide sequence number.
+    pub transport_cc: Option<u8>,
+    /// Client-to-mixer audio level (RFC 6464).
+    pub audio_level: Option<u8>,
+}
+
+impl Offer {
+    /// Reads an offer.
+    ///
+    /// # Errors
+    /// See [`SdpError`].
+    pub fn parse(text: &str) -> Result<Offer, SdpError> {
+        if text.len() > OFFER_LEN_MAX {
+            return Err(SdpError::TooLarge);
+        }
+        let sdp = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
+            .map_err(|error| SdpError::Syntax(error.to_string().chars().take(200).collect()))?;
+        if sdp.media_descriptions.len() > MEDIA_MAX {
+            return Err(SdpError::TooLarge);
+        }
+        // Transport attributes stand at the session or, the same for all of a bundle, at the first m-line.
+        let transport = |key: &str| {
+            let at_session = sdp.attributes.iter().filter(|attribute| attribute.key == key);
+            let at_media = sdp.media_descriptions.iter().flat_map(|media| &media.attributes);
+            at_session
+                .chain(at_media.filter(|attribute| attribute.key == key))
+                .find_map(|found| found.value.as_deref())
+        };
+        let fingerprint = transport("fingerprint").ok_or(SdpError::Missing("a=fingerprint"))?;
+        let (hash, fingerprint) = fingerprint.split_once(' ').unwrap_or(("", ""));
+        if !hash.eq_ignore_ascii_case("sha-256") {
+            return Err(SdpError::Missing("a=fingerprint:sha-256"));
+        }
+        let media: Vec<_> =
+            sdp.media_descriptions.iter().enumerate().map(|(at, media)| offered_media(at, media)).collect();
+        if media.is_empty() {
+            return Err(SdpError::Missing("m-line"));
+        }
+        Ok(Offer {
+            ice_ufrag: transport("ice-ufrag").ok_or(SdpError::Missing("a=ice-ufrag"))?.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            media,
+        })
+    }
+}
+
+fn offered_media(at: usize, media: &MediaDescription) -> OfferedMedia {
+    let value = |key: &str| media.attribute(key).flatten();
+    let kind = match media.media_name.media.as_str() {
+        "audio" => Some(MediaKind::Audio),
+        "video" => Some(MediaKind::Video),
+        _ => None,
+    };
+    let stopped = media.media_name.port.value == 0 && !media.has_attribute("bundle-only");
+    let direction = if stopped || media.has_attribute("inactive") {
+        Direction::Neither
+    } else if media.has_attribute("recvonly") {
+        Direction::Receives
+    } else {
+        Direction::Sends
+    };
+    let group = values(media, "ssrc-group").find_map(|group| {
+        let mut words = group.split_whitespace();
+        if words.next() != Some("FID") {
+            return None;
+        }
+        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    });
+    let first_ssrc = values(media, "ssrc").find_map(|ssrc| ssrc.split_whitespace().next()?.parse().ok());
+    OfferedMedia {
+        mid: value("mid").map_or_else(|| at.to_string(), |mid| mid.chars().take(32).collect()),
+        kind,
+        media_word: media.media_name.media.clone(),
+        protocol: media.media_name.protos.join("/"),
+        first_format: media.media_name.formats.first().cloned().unwrap_or_else(|| "0".to_owned()),
+        direction,
+        codecs: kind.map_or_else(Vec::new, |kind| offered_codecs(kind, media)),
+        ssrc: group.map(|(ssrc, _)| ssrc).or(first_ssrc),
+        rtx_ssrc: group.map(|(_, rtx)| rtx),
+        extensions: extensions(media),
+    }
+}
+
+fn values<'a>(media: &'a MediaDescription, key: &'a str) -> impl Iterator<Item = &'a str> {
+    media
+        .attributes
+        .iter()
+        .filter(move |attribute| attribute.key == key)
+        .filter_map(|found| found.value.as_deref())
+}
+
+/// Values that begin with a payload type: `111 opus/48000/2`.
+fn by_payload_type<'a>(media: &'a MediaDescription, key: &'a str) -> impl Iterator<Item = (u8, &'a str)> {
+    values(media, key).filter_map(|value| {
+        let (payload_type, rest) = value.split_once(' ')?;
+        Some((payload_type.parse().ok().filter(|payload_type| *payload_type < 128)?, rest.trim()))
+    })
+}
+
+fn offered_codecs(kind: MediaKind, media: &MediaDescription) -> Vec<OfferedCodec> {
+    let format_of =
+        |wanted: u8| by_payload_type(media, "fmtp").find(|(id, _)| *id == wanted).map(|(_, format)| format);
+    let rtx_of = |wanted: u8| {
+        by_payload_type(media, "rtpmap")
+            .filter(|(_, name)| name.len() >= 4 && name[..4].eq_ignore_ascii_case("rtx/"))
+            .find(|(id, _)| {
+                format_of(*id).and_then(|format| format.trim().strip_prefix("apt=")?.parse().ok())
+                    == Some(wanted)
+            })
+            .map(|(id, _)| id)
+    };
+    let mut codecs: Vec<OfferedCodec> = Vec::new();
+    for (rank, format) in media.media_name.formats.iter().enumerate() {
+        let Ok(payload_type) = format.parse::<u8>() else { continue };
+        let named =
+            by_payload_type(media, "rtpmap").find(|(id, _)| *id == payload_type).map(|(_, name)| name);
+        let Some(codec) = codec_of(payload_type, named).filter(|codec| codec.kind() == kind) else {
+            continue;
+        };
+        let format = format_of(payload_type);
+        if codec == Codec::H264 && !format.is_some_and(|format| format.contains("packetization-mode=1")) {
+            continue;
+        }
+        let offered = OfferedCodec {
+            codec,
+            payload_type,
+            rtx_payload_type: rtx_of(payload_type),
+            format: format.map(str::to_owned),
+            feedback: values(media, "rtcp-fb")
+                .filter_map(|value| value.split_once(' '))
+                .filter(|(id, _)| *id == "*" || id.parse() == Ok(payload_type))
+                .map(|(_, feedback)| feedback.to_owned())
+                .collect(),
+        };
+        match codecs.iter_mut().find(|known| known.codec == codec) {
+            None => codecs.push(offered),
+            // Of several profiles take constrained baseline, which every browser encodes and decodes.
+            Some(known) if baseline(&offered) && !baseline(known) => *known = offered,
+            Some(_) => {}
+        }
+        debug_assert!(codecs.len() <= rank + 1);
+    }
+    codecs
+}
+
+fn baseline(codec: &OfferedCodec) -> bool {
+    codec.format.as_ref().is_some_and(|format| format.to_ascii_lowercase().contains("profile-level-id=42e0"))
+}
+
+fn codec_of(payload_type: u8, rtpmap: Option<&str>) -> Option<Codec> {
+    let Some(rtpmap) = rtpmap else {
+        // Static payload types (RFC 3551 §6) need no rtpmap.
+        return match payload_type {
+            0 => Some(Codec::Pcmu),
+            8 => Some(Codec::Pcma),
+            _ => None,
+        };
+    };
+    let mut parts = rtpmap.split('/');
+    let (name, rate) = (parts.next()?, parts.next()?.parse::<u32>().ok()?);
+    [Codec::H264, Codec::Vp8, Codec::Opus, Codec::Pcma, Codec::Pcmu]
+        .into_iter()
+        .find(|codec| codec.rtpmap_name().eq_ignore_ascii_case(name) && codec.clock_rate_hz() == rate)
+}
+
+fn extensions(media: &MediaDescription) -> Extensions {
+    let id_of = |uri: &str| {
+        values(media, "extmap").find_map(|extmap| {
+            let (id, rest) = extmap.split_once(' ')?;
+            let id = id.split('/').next()?.parse().ok().filter(|id| (1..=255).contains(id))?;
+            (rest.split_whitespace().next() == Some(uri)).then_some(id)
+        })
+    };
+    Extensions {
+        mid: id_of(MID_URI),
+        transport_cc: id_of(TRANSPORT_CC_URI),
+        audio_level: id_of(AUDIO_LEVEL_URI),
+    }
+}
+
+/// What the answer says of one m-line.
+pub enum AnsweredMedia<'a> {
+    /// Refused: port 0.
+    Refused,
+    /// Neither side sends for now.
+    Inactive(&'a [OfferedCodec]),
+    /// We receive this one codec.
+    Receive(&'a OfferedCodec),
+    /// We send any of these codecs.
+    Send {
+        /// Codecs.
+        codecs: &'a [OfferedCodec],
+        /// With this SSRC.
+        ssrc: u32,
+        /// And this one for retransmissions.
+        rtx_ssrc: u32,
+        /// The `msid` of the track.
+        msid: &'a str,
+    },
+}
+
+/// The parts of an answer that are the same for all m-lines.
+pub struct AnswerTransport<'a> {
+    /// `o=` version; goes up by one an answer.
+    pub version: u64,
+    /// Our fragment.
+    pub ice_ufrag: &'a str,
+    /// Our password.
+    pub ice_pwd: &'a str,
+    /// SHA-256 fingerprint of our certificate.
+    pub fingerprint: &'a str,
+    /// Where we can be reached, UDP.
+    pub candidates: &'a [SocketAddr],
+    /// CNAME of what we send.
+    pub cname: &'a str,
+}
+
+/// Writes an answer; `answered` has one entry for each m-line of the offer.
+pub fn write_answer(
+    offer: &Offer,
+    answered: &[AnsweredMedia<'_>],
+    transport: &AnswerTransport<'_>,
+) -> String {
+    let mut out = String::with_capacity(4096);
+    let bundle: Vec<&str> = offer
+        .media
+        .iter()
+        .zip(answered)
+        .filter(|(_, answer)| !matches!(answer, AnsweredMedia::Refused))
+        .map(|(media, _)| media.mid.as_str())
+        .collect();
+    let line = |out: &mut String, text: std::fmt::Arguments<'_>| {
+        // Writing to a string does not fail.
+        let _ = out.write_fmt(text);
+        out.push_str("\r\n");
+    };
+    line(&mut out, format_args!("v=0"));
+    line(&mut out, format_args!("o=- 1 {} IN IP4 127.0.0.1", transport.version));
+    line(&mut out, format_args!("s=-"));
+    line(&mut out, format_args!("t=0 0"));
+    line(&mut out, format_args!("a=group:BUNDLE {}", bundle.join(" ")));
+    line(&mut out, format_args!("a=extmap-allow-mixed"));
+    line(&mut out, format_args!("a=msid-semantic: WMS *"));
+    line(&mut out, format_args!("a=ice-lite"));
+    for (media, answer) in offer.media.iter().zip(answered) {
+        let (codecs, direction) = match answer {
+            AnsweredMedia::Refused => {
+                line(
+                    &mut out,
+                    format_args!("m={} 0 {} {}", media.media_word, media.protocol, media.first_format),
+                );
+                line(&mut out, format_args!("c=IN IP4 0.0.0.0"));
+                line(&mut out, format_args!("a=mid:{}", media.mid));
+                continue;
+            }
+            AnsweredMedia::Inactive(codecs) => (*codecs, "inactive"),
+            AnsweredMedia::Receive(codec) => (std::slice::from_ref(*codec), "recvonly"),
+            AnsweredMedia::Send { codecs, .. } => (*codecs, "sendonly"),
+        };
+        let mut formats = String::new();
+        for codec in codecs {
+            let _ = write!(formats, " {}", codec.payload_type);
+            if let Some(rtx) = codec.rtx_payload_type {
+                let _ = write!(formats, " {rtx}");
+            }
+        }
+        line(&mut out, format_args!("m={} 9 {}{formats}", media.media_word, media.protocol));
+        line(&mut out, format_args!("c=IN IP4 0.0.0.0"));
+        line(&mut out, format_args!("a=mid:{}", media.mid));
+        line(&mut out, format_args!("a=ice-ufrag:{}", transport.ice_ufrag));
+        line(&mut out, format_args!("a=ice-pwd:{}", transport.ice_pwd));
+        line(&mut out, format_args!("a=fingerprint:sha-256 {}", transport.fingerprint));
+        line(&mut out, format_args!("a=setup:passive"));
+        line(&mut out, format_args!("a={direction}"));
+        line(&mut out, format_args!("a=rtcp-mux"));
+        line(&mut out, format_args!("a=rtcp-rsize"));
+        let receives = matches!(answer, AnsweredMedia::Receive(_));
+        let extensions = &media.extensions;
+        for (id, uri, wanted) in [
+            (extensions.mid, MID_URI, receives),
+            (extensions.transport_cc, TRANSPORT_CC_URI, receives),
+            (extensions.audio_level, AUDIO_LEVEL_URI, receives),
+        ] {
+            if let Some(id) = id.filter(|_| wanted) {
+                line(&mut out, format_args!("a=extmap:{id} {uri}"));
+            }
+        }
+        for codec in codecs {
+            write_codec(&mut out, codec, receives);
+        }
+        if let AnsweredMedia::Send { ssrc, rtx_ssrc, msid, codecs } = answer {
+            line(&mut out, format_args!("a=msid:{msid} {msid}-{}", media.mid));
+            let rtx = codecs.iter().any(|codec| codec.rtx_payload_type.is_some());
+            if rtx {
+                line(&mut out, format_args!("a=ssrc-group:FID {ssrc} {rtx_ssrc}"));
+            }
+            line(&mut out, format_args!("a=ssrc:{ssrc} cname:{}", transport.cname));
+            if rtx {
+                line(&mut out, format_args!("a=ssrc:{rtx_ssrc} cname:{}", transport.cname));
+            }
+        }
+        for (at, candidate) in transport.candidates.iter().enumerate() {
+            // Priority: host, the earlier the better (RFC 8445 §5.1.2.1).
+            let priority = (126u32 << 24) | ((65_535 - at as u32) << 8) | 255;
+            let (ip, port) = (candidate.ip(), candidate.port());
+            line(&mut out, format_args!("a=candidate:{at} 1 udp {priority} {ip} {port} typ host"));
+        }
+        line(&mut out, format_args!("a=end-of-candidates"));
+    }
+    out
+}
+
+fn write_codec(out: &mut String, codec: &OfferedCodec, receives: bool) {
+    let payload_type = codec.payload_type;
+    let channels = if codec.codec == Codec::Opus { "/2" } else { "" };
+    let _ = write!(
+        out,
+        "a=rtpmap:{payload_type} {}/{}{channels}\r\n",
+        codec.codec.rtpmap_name(),
+        codec.codec.clock_rate_hz()
+    );
+    if let Some(format) = &codec.format {
+        let _ = write!(out, "a=fmtp:{payload_type} {format}\r\n");
+    }
+    for feedback in &codec.feedback {
+        let in_use = match feedback.as_str() {
+            "nack" | "nack pli" | "ccm fir" => codec.codec.kind() == MediaKind::Video,
+            "transport-cc" => receives,
+            _ => false,
+        };
+        if in_use {
+            let _ = write!(out, "a=rtcp-fb:{payload_type} {feedback}\r\n");
+        }
+    }
+    if let Some(rtx) = codec.rtx_payload_type {
+        let _ = write!(out, "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n");
+    }
+}

@@ -1,0 +1,387 @@
+//! The room: sources, subscribers, audiences, and the routes that follow from them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use hewei_media::starts_keyframe;
+use hewei_model::{Audience, Codec, MediaKind, ParticipantId, Publisher, TrackId};
+
+use crate::{
+    rewrite::Rewriter,
+    source::{ClockPoint, Incoming, PENDING_MAX, Pending, Route, Source, SourceKey},
+    subscriber::{Fill, Outgoing, Playing, Slot, SlotId, SlotOffer, Subscriber, SubscriberKey},
+};
+
+/// What a change led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// What plays in a subscriber's slots has changed; read it by [`Room::playing`].
+    SlotsChanged(SubscriberKey),
+    /// A subscriber needs this many slots in all.
+    NeedSlots {
+        /// Who.
+        subscriber: SubscriberKey,
+        /// For sound.
+        audio: u32,
+        /// For picture.
+        video: u32,
+    },
+    /// Somebody waits for a keyframe of this source.
+    KeyframeWanted(SourceKey),
+}
+
+/// One room. See the crate's contract.
+#[derive(Default)]
+pub struct Room {
+    sources: BTreeMap<u32, Source>,
+    subscribers: BTreeMap<u32, Subscriber>,
+    /// Who may receive what. What is not here is for nobody.
+    audiences: BTreeMap<(Publisher, MediaKind), Audience>,
+    next_key: u32,
+    /// Sources with packets to flush.
+    touched: Vec<u32>,
+    outputs: VecDeque<Output>,
+}
+
+impl Room {
+    /// An empty room.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn key(&mut self) -> u32 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// Adds a track. It goes to those its audience admits.
+    pub fn add_source(&mut self, publisher: Publisher, track: TrackId, codec: Codec) -> SourceKey {
+        let key = self.key();
+        let mut source = Source::new(track, publisher, codec, u64::from(key));
+        source.recorded = self.audience(publisher, codec.kind()).is_some_and(|audience| audience.recorder);
+        self.sources.insert(key, source);
+        self.touched.reserve(self.sources.len());
+        self.replan();
+        SourceKey(key)
+    }
+
+    /// Takes a track away.
+    pub fn remove_source(&mut self, source: SourceKey) {
+        if self.sources.remove(&source.0).is_some() {
+            self.touched.retain(|touched| *touched != source.0);
+            self.replan();
+        }
+    }
+
+    /// Adds a subscriber, with no slots yet.
+    pub fn add_subscriber(&mut self, key: SubscriberKey, participant: ParticipantId, fill: Fill) {
+        let subscriber = Subscriber { participant, fill, frozen: false, slots: Vec::new(), asked: (0, 0) };
+        self.subscribers.insert(key.0, subscriber);
+    }
+
+    /// Takes a subscriber away.
+    pub fn remove_subscriber(&mut self, subscriber: SubscriberKey) {
+        if self.subscribers.remove(&subscriber.0).is_some() {
+            self.replan();
+        }
+    }
+
+    /// Sets the slots of a subscriber. Those it had before go on playing; those that are not in `offers` are
+    /// gone. `first_index` gives the first outgoing sequence number of a new slot.
+    pub fn set_slots(
+        &mut self,
+        key: SubscriberKey,
+        offers: Vec<SlotOffer>,
+        mut first_index: impl FnMut(SlotId) -> u16,
+    ) {
+        let Some(subscriber) = self.subscribers.get_mut(&key.0) else { return };
+        let mut known = std::mem::take(&mut subscriber.slots);
+        for offer in offers {
+            let slot = match known.iter().position(|slot| slot.offer.id == offer.id) {
+                Some(at) => Slot { offer, ..known.swap_remove(at) },
+                None => {
+                    let rewriter = Rewriter::new(first_index(offer.id));
+                    Slot { offer, playing: None, rewriter }
+                }
+            };
+            subscriber.slots.push(slot);
+        }
+        subscriber.asked = (0, 0);
+        self.replan();
+        if let Some(subscriber) = self.subscribers.get_mut(&key.0) {
+            subscriber.frozen = subscriber.fill == Fill::Now;
+        }
+        // The caller wants to know the plan even when nothing plays.
+        self.outputs.push_back(Output::SlotsChanged(key));
+    }
+
+    /// How many sources of each kind the subscriber would get now: sound, picture.
+    pub fn available(&self, key: SubscriberKey) -> (usize, usize) {
+        let Some(subscriber) = self.subscribers.get(&key.0) else { return (0, 0) };
+        let count = |kind| {
+            self.sources
+                .values()
+                .filter(|source| source.kind() == kind && self.may_receive(subscriber, source))
+                .count()
+        };
+        (count(MediaKind::Audio), count(MediaKind::Video))
+    }
+
+    /// Sets who may receive one kind of one publisher. In effect on return: no packet that is routed later goes
+    /// to anybody else, retransmissions included.
+    pub fn set_audience(&mut self, publisher: Publisher, kind: MediaKind, audience: Audience) {
+        for source in self.sources.values_mut() {
+            if source.publisher == publisher && source.kind() == kind {
+                source.recorded = audience.recorder;
+            }
+        }
+        self.audiences.insert((publisher, kind), audience);
+        self.replan();
+    }
+
+    /// Forgets a publisher that has left for good.
+    pub fn forget(&mut self, publisher: Publisher) {
+        self.audiences.retain(|(known, _), _| *known != publisher);
+        for source in self.sources.values_mut().filter(|source| source.publisher == publisher) {
+            source.recorded = false;
+        }
+        self.replan();
+    }
+
+    /// Who may receive one kind of one publisher.
+    pub fn audience(&self, publisher: Publisher, kind: MediaKind) -> Option<&Audience> {
+        self.audiences.get(&(publisher, kind))
+    }
+
+    /// Whether the recorder may keep the packets of a source.
+    pub fn is_recorded(&self, source: SourceKey) -> bool {
+        self.sources.get(&source.0).is_some_and(|source| source.recorded)
+    }
+
+    /// What plays in the slots of a subscriber.
+    pub fn playing(&self, key: SubscriberKey) -> impl Iterator<Item = Playing> {
+        let slots = self.subscribers.get(&key.0).map_or(&[][..], |subscriber| &subscriber.slots);
+        slots.iter().filter_map(|slot| {
+            let source = self.sources.get(&slot.playing?.0)?;
+            Some(Playing { slot: slot.offer.id, kind: source.kind(), publisher: source.publisher })
+        })
+    }
+
+    /// The source that plays in a slot.
+    pub fn source_of(&self, key: SubscriberKey, id: SlotId) -> Option<SourceKey> {
+        self.slot(key, id)?.1.playing
+    }
+
+    /// The source with this track.
+    pub fn source_by_track(&self, track: TrackId) -> Option<SourceKey> {
+        self.sources.iter().find(|(_, source)| source.track == track).map(|(key, _)| SourceKey(*key))
+    }
+
+    fn slot(&self, key: SubscriberKey, id: SlotId) -> Option<(&Subscriber, &Slot)> {
+        let subscriber = self.subscribers.get(&key.0)?;
+        Some((subscriber, subscriber.slots.iter().find(|slot| slot.offer.id == id)?))
+    }
+
+    /// Takes a packet in. `false` when it is a duplicate or one too many before the next flush.
+    pub fn ingest(&mut self, now: Instant, key: SourceKey, packet: Incoming<'_>) -> bool {
+        let Some(source) = self.sources.get_mut(&key.0) else { return false };
+        let keyframe = starts_keyframe(source.codec, packet.payload);
+        if source.pending.len() == PENDING_MAX
+            || !source.history.keep(packet.seq, packet.timestamp, packet.marker, keyframe, packet.payload)
+        {
+            return false;
+        }
+        source.last_packet = Some((packet.timestamp, now));
+        if source.pending.is_empty() {
+            self.touched.push(key.0);
+        }
+        source.pending.push(Pending { seq: packet.seq, pad: 0 });
+        true
+    }
+
+    /// Gives every packet taken in since the last time to `send`, once for each slot it plays in, those of one
+    /// slot one behind the other.
+    pub fn flush(&mut self, now: Instant, mut send: impl FnMut(Outgoing<'_>)) {
+        while let Some(key) = self.touched.pop() {
+            let Some(source) = self.sources.get_mut(&key) else { continue };
+            source.pad_pending();
+            for route in &source.routes {
+                let slot = self
+                    .subscribers
+                    .get_mut(&route.subscriber.0)
+                    .and_then(|subscriber| subscriber.slots.get_mut(route.slot));
+                let Some(slot) = slot.filter(|slot| slot.playing == Some(SourceKey(key))) else { continue };
+                for pending in &source.pending {
+                    let Some(kept) = source.history.get(pending.seq) else { continue };
+                    if !slot.rewriter.is_running() {
+                        if !kept.keyframe {
+                            continue;
+                        }
+                        slot.rewriter.start(now, pending.seq, kept.timestamp, source.codec.clock_rate_hz());
+                    }
+                    let Some((index, timestamp)) = slot.rewriter.rewrite(now, pending.seq, kept.timestamp)
+                    else {
+                        continue;
+                    };
+                    send(Outgoing {
+                        subscriber: route.subscriber,
+                        slot: slot.offer.id,
+                        codec: source.codec,
+                        marker: kept.marker,
+                        index,
+                        timestamp,
+                        payload: kept.payload,
+                        pad: pending.pad,
+                    });
+                }
+            }
+            source.pending.clear();
+        }
+    }
+
+    /// The packet that went into a slot with sequence number `seq`, for retransmission. `None` when it is gone,
+    /// or its source no longer plays there.
+    pub fn sent(&mut self, now: Instant, key: SubscriberKey, id: SlotId, seq: u16) -> Option<Outgoing<'_>> {
+        let subscriber = self.subscribers.get_mut(&key.0)?;
+        let slot = subscriber.slots.iter_mut().find(|slot| slot.offer.id == id)?;
+        let source = self.sources.get(&slot.playing?.0)?;
+        let incoming = slot.rewriter.incoming(seq)?;
+        let kept = source.history.get(incoming)?;
+        let (index, timestamp) = slot.rewriter.rewrite(now, incoming, kept.timestamp)?;
+        Some(Outgoing {
+            subscriber: key,
+            slot: id,
+            codec: source.codec,
+            marker: kept.marker,
+            index,
+            timestamp,
+            payload: kept.payload,
+            pad: 0,
+        })
+    }
+
+    /// Learns the publisher's clocks from a sender report.
+    pub fn sender_report(&mut self, now: Instant, key: SourceKey, ntp: u64, rtp_timestamp: u32) {
+        if let Some(source) = self.sources.get_mut(&key.0) {
+            source.sender_report = Some(ClockPoint { ntp, rtp_timestamp, at: now });
+        }
+    }
+
+    /// What a sender report for a slot says at `now`, which is `ntp_now` on our clock: NTP time and RTP
+    /// timestamp. The publisher's own clock once it is known, since it ties its sound to its picture.
+    pub fn slot_clock(
+        &self,
+        now: Instant,
+        ntp_now: u64,
+        key: SubscriberKey,
+        id: SlotId,
+    ) -> Option<(u64, u32)> {
+        let (_, slot) = self.slot(key, id)?;
+        let source = self.sources.get(&slot.playing?.0)?;
+        let clock_hz = f64::from(source.codec.clock_rate_hz());
+        let ticks = |since: Instant| (now.saturating_duration_since(since).as_secs_f64() * clock_hz) as u32;
+        let (ntp, timestamp) = match (source.sender_report, source.last_packet) {
+            (Some(point), _) => {
+                let passed = now.saturating_duration_since(point.at).as_secs_f64() * 4_294_967_296.0;
+                (point.ntp.wrapping_add(passed as u64), point.rtp_timestamp.wrapping_add(ticks(point.at)))
+            }
+            (None, Some((timestamp, at))) => (ntp_now, timestamp.wrapping_add(ticks(at))),
+            (None, None) => return None,
+        };
+        Some((ntp, slot.rewriter.timestamp(timestamp)?))
+    }
+
+    /// What the last change led to.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn may_receive(&self, subscriber: &Subscriber, source: &Source) -> bool {
+        let admitted = self
+            .audience(source.publisher, source.kind())
+            .is_some_and(|audience| audience.admits(subscriber.participant));
+        let own = source.publisher == Publisher::Participant(subscriber.participant);
+        let wanted = match subscriber.fill {
+            Fill::Follow | Fill::Now => true,
+            Fill::Only(publisher) => source.publisher == publisher,
+        };
+        admitted && !own && wanted
+    }
+
+    /// Derives the routes anew from audiences, sources and slots.
+    fn replan(&mut self) {
+        let mut in_order: Vec<u32> = self.sources.keys().copied().collect();
+        in_order.sort_by_key(|key| self.sources[key].order);
+
+        let mut subscribers = std::mem::take(&mut self.subscribers);
+        for (key, subscriber) in &mut subscribers {
+            self.replan_subscriber(SubscriberKey(*key), subscriber, &in_order);
+        }
+        self.subscribers = subscribers;
+
+        for source in self.sources.values_mut() {
+            source.routes.clear();
+        }
+        for (key, subscriber) in &self.subscribers {
+            for (slot, playing) in subscriber.slots.iter().enumerate() {
+                if let Some(source) = playing.playing.and_then(|key| self.sources.get_mut(&key.0)) {
+                    source.routes.push(Route { subscriber: SubscriberKey(*key), slot });
+                }
+            }
+        }
+    }
+
+    fn replan_subscriber(&mut self, key: SubscriberKey, subscriber: &mut Subscriber, in_order: &[u32]) {
+        let wanted: Vec<u32> = in_order
+            .iter()
+            .copied()
+            .filter(|source| self.may_receive(subscriber, &self.sources[source]))
+            .collect();
+        let mut changed = false;
+        for slot in &mut subscriber.slots {
+            let Some(playing) = slot.playing else { continue };
+            let stays =
+                wanted.contains(&playing.0) && slot.offer.codecs.contains(&self.sources[&playing.0].codec);
+            if !stays {
+                slot.playing = None;
+                slot.rewriter.stop();
+                changed = true;
+            }
+        }
+        let (mut audio, mut video) = (0, 0);
+        for source_key in wanted {
+            let source = &self.sources[&source_key];
+            let placed = subscriber.slots.iter().any(|slot| slot.playing == Some(SourceKey(source_key)));
+            if !placed && subscriber.frozen {
+                continue;
+            }
+            match source.kind() {
+                MediaKind::Audio => audio += 1,
+                MediaKind::Video => video += 1,
+            }
+            let free = subscriber.slots.iter_mut().find(|slot| {
+                slot.playing.is_none()
+                    && slot.offer.kind == source.kind()
+                    && slot.offer.codecs.contains(&source.codec)
+            });
+            if let Some(slot) = free.filter(|_| !placed) {
+                slot.playing = Some(SourceKey(source_key));
+                changed = true;
+                if source.kind() == MediaKind::Video {
+                    self.outputs.push_back(Output::KeyframeWanted(SourceKey(source_key)));
+                }
+            }
+        }
+        if changed {
+            self.outputs.push_back(Output::SlotsChanged(key));
+        }
+        let slots = |kind| subscriber.slots.iter().filter(|slot| slot.offer.kind == kind).count() as u32;
+        let short = audio > slots(MediaKind::Audio) || video > slots(MediaKind::Video);
+        if short && subscriber.fill == Fill::Follow && subscriber.asked != (audio, video) {
+            subscriber.asked = (audio, video);
+            self.outputs.push_back(Output::NeedSlots { subscriber: key, audio, video });
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! One receiver with its slots.
+
+use hewei_model::{Codec, MediaKind, ParticipantId, Publisher};
+
+use crate::{rewrite::Rewriter, source::SourceKey};
+
+/// A subscriber, by the number the caller gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SubscriberKey(pub u32);
+
+/// A slot of a subscriber, by the number the caller gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SlotId(pub u16);
+
+/// Which of the sources it may receive a subscriber gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// All, as they come and go.
+    Follow,
+    /// Those of one publisher.
+    Only(Publisher),
+    /// Those there were when its slots were first set.
+    Now,
+}
+
+/// A slot as the subscriber offers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotOffer {
+    /// Number.
+    pub id: SlotId,
+    /// Sound or picture.
+    pub kind: MediaKind,
+    /// The codecs that may play in it.
+    pub codecs: Vec<Codec>,
+}
+
+/// What plays in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Playing {
+    /// Slot.
+    pub slot: SlotId,
+    /// Sound or picture.
+    pub kind: MediaKind,
+    /// Whose.
+    pub publisher: Publisher,
+}
+
+/// A packet on its way to a subscriber.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// To whom.
+    pub subscriber: SubscriberKey,
+    /// Into which slot.
+    pub slot: SlotId,
+    /// Codec.
+    pub codec: Codec,
+    /// Marker bit.
+    pub marker: bool,
+    /// Extended outgoing sequence number.
+    pub index: u64,
+    /// Outgoing timestamp.
+    pub timestamp: u32,
+    /// Payload.
+    pub payload: &'a [u8],
+    /// Bytes of padding to add.
+    pub pad: u8,
+}
+
+pub(crate) struct Slot {
+    pub(crate) offer: SlotOffer,
+    pub(crate) playing: Option<SourceKey>,
+    pub(crate) rewriter: Rewriter,
+}
+
+pub(crate) struct Subscriber {
+    pub(crate) participant: ParticipantId,
+    pub(crate) fill: Fill,
+    /// No source is placed any more (`Fill::Now`, after the first time).
+    pub(crate) frozen: bool,
+    pub(crate) slots: Vec<Slot>,
+    /// The last number of slots asked for.
+    pub(crate) asked: (u32, u32),
+}
