@@ -252,6 +252,7 @@ export const zh = {
   'camera.since': '自 {time} 起',
   'camera.next_try': '{s} 秒后再试（{time}）',
   'camera.next_try_now': '马上再试',
+  'camera.seconds': '{n} 秒',
   'camera.frozen': '画面停在 {age} 前',
 
   'wall.purpose_title': '打开大屏要说明用途',
