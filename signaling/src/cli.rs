@@ -212,7 +212,7 @@ fn verify(
 
     let result = ca.map(std::fs::read_to_string).transpose().map_err(anyhow::Error::from).and_then(|ca| {
         let options = Options { ca_pem: ca.as_deref(), receipt };
-        Ok(hewei_recorder::verify(package, &options)?)
+        Ok(hewei_evidence::verify::verify(&hewei_recorder::package::Directory::new(package), &options)?)
     });
     let verification = match result {
         Ok(verification) => verification,

@@ -39,7 +39,7 @@ use crate::rest;
         rest::recordings::tracks,
         rest::recordings::track,
         rest::recordings::verification,
-        rest::recordings::package,
+        rest::recordings::download,
     ),
     components(schemas(
         problem::Problem,

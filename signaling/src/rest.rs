@@ -37,7 +37,7 @@ pub fn router() -> Router<App> {
         .route("/api/v1/recordings/{recording}", get(recordings::one))
         .route("/api/v1/recordings/{recording}/tracks", get(recordings::tracks))
         .route("/api/v1/recordings/{recording}/tracks/{track}", get(recordings::track))
-        .route("/api/v1/recordings/{recording}/package", get(recordings::package))
+        .route("/api/v1/recordings/{recording}/package", get(recordings::download))
 }
 
 /// What reads a whole package before it answers.

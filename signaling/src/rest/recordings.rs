@@ -18,7 +18,8 @@ use hewei_api::{
     problem::Problem as ProblemBody,
 };
 use hewei_evidence::verify;
-use hewei_model::{CaseId, RecordingId, RoomId};
+use hewei_model::{CaseId, RecordingId, RoomId, TrackId};
+use hewei_recorder::package;
 use serde::Deserialize;
 use time::{Duration, OffsetDateTime};
 
@@ -116,7 +117,7 @@ pub async fn tracks(
 ) -> Result<Json<RecordedTracks>, Problem> {
     let recording = find(&app, &claims, &recording, Action::PlayRecording).await?;
     let package = sealed(&recording)?;
-    let tracks = blocking(move || hewei_recorder::tracks(&package)).await?;
+    let tracks = blocking(move || package::tracks(&package)).await?;
     app.audit(&claims, "recording.view", recording.id, None, &format!("room {}", recording.room_id)).await?;
     let ticket = app.tokens.issue_ticket(&Ticket {
         recording: recording.id,
@@ -127,10 +128,10 @@ pub async fn tracks(
     let tracks = tracks
         .into_iter()
         .map(|track| RecordedTrack {
-            id: track.id,
+            id: track.track.to_string(),
             person: track.name,
             role: track.role,
-            kind: track.codec.kind(),
+            kind: track.kind,
             codec: track.codec,
             content_type: track.content_type,
             starts_ms: track.starts_ms,
@@ -156,18 +157,23 @@ pub async fn tracks(
 )]
 pub async fn track(
     State(app): State<App>,
-    Path((recording, track)): Path<(String, String)>,
+    Path((recording, id)): Path<(String, String)>,
     Query(ticket): Query<WithTicket>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (_, recording) = find_by_ticket(&app, &recording, ticket).await?;
     let package = sealed(&recording)?;
-    let tracks = blocking(move || hewei_recorder::tracks(&package)).await?;
-    let track =
-        tracks.into_iter().find(|known| known.id == track).ok_or_else(|| Problem::not_found("track"))?;
+    let wanted: TrackId = input::id_in_path(&id, "track")?;
+    let found = blocking(move || {
+        let tracks = package::tracks(&package)?;
+        let track = tracks.iter().find(|track| track.track == wanted);
+        track.map(|track| package::track_files(&package, track)).transpose()
+    });
+    let track = found.await?.ok_or_else(|| Problem::not_found("track"))?;
+    let bytes = track.bytes();
     // A sealed track never changes.
-    let etag = format!("\"{}-{}\"", recording.head_hash.unwrap_or_default(), track.id);
-    let range = Range::of(&headers, track.bytes, &etag);
+    let etag = format!("\"{}-{id}\"", recording.head_hash.unwrap_or_default());
+    let range = Range::of(&headers, bytes, &etag);
 
     let mut response = Response::new(Body::empty());
     let set = |response: &mut Response, name, value: String| {
@@ -179,15 +185,15 @@ pub async fn track(
     set(&mut response, header::CACHE_CONTROL, "no-store".into());
     set(&mut response, header::ETAG, etag);
     let (first, length) = match range {
-        Range::Whole => (0, track.bytes),
+        Range::Whole => (0, bytes),
         Range::Part { first, last } => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            set(&mut response, header::CONTENT_RANGE, format!("bytes {first}-{last}/{}", track.bytes));
+            set(&mut response, header::CONTENT_RANGE, format!("bytes {first}-{last}/{bytes}"));
             (first, last - first + 1)
         }
         Range::Unsatisfiable => {
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-            set(&mut response, header::CONTENT_RANGE, format!("bytes */{}", track.bytes));
+            set(&mut response, header::CONTENT_RANGE, format!("bytes */{bytes}"));
             return Ok(response);
         }
     };
@@ -219,7 +225,7 @@ pub async fn verification(
     let receipt = recording.head_hash.clone();
     let result = blocking(move || {
         let options = verify::Options { ca_pem: Some(&ca_pem), receipt: receipt.as_deref() };
-        hewei_recorder::verify(&package, &options)
+        verify::verify(&package::Directory::new(package), &options)
     })
     .await?;
     let verification = to_wire(result);
@@ -239,7 +245,7 @@ pub async fn verification(
         (status = "4XX", body = ProblemBody)
     )
 )]
-pub async fn package(
+pub async fn download(
     State(app): State<App>,
     Path(recording): Path<String>,
     Query(ticket): Query<WithTicket>,
