@@ -15,6 +15,8 @@
 //! Pieces are not split one by one: with a camera's 1,400-byte packets that would leave a stub behind each.
 //! Instead the remainder waits for the next piece of the same NAL unit, which is already on its way.
 
+use hewei_media::h264::fragment;
+
 use crate::stamp::PAYLOAD_BYTES_MAX;
 
 const IDR: u8 = 5;
@@ -158,15 +160,8 @@ impl Rewriter {
     }
 
     /// Sends a whole NAL unit, in pieces if it has to be.
-    fn emit_nal(&mut self, nal: &[u8], marker: bool, out: &mut impl Out) {
-        if nal.len() <= PAYLOAD_BYTES_MAX {
-            out(nal, marker, self.timestamp);
-            return;
-        }
-        self.cut = Some(Cut { header: nal[0], start: true });
-        self.rest.extend_from_slice(&nal[1..]);
-        self.emit_full_pieces(out);
-        self.emit_rest(true, marker, out);
+    fn emit_nal(&self, nal: &[u8], marker: bool, out: &mut impl Out) {
+        fragment(nal, PAYLOAD_BYTES_MAX, &mut |piece, last| out(piece, marker && last, self.timestamp));
     }
 
     fn emit_full_pieces(&mut self, out: &mut impl Out) {
@@ -206,24 +201,31 @@ impl Rewriter {
         match header & 0x1F {
             SPS => self.saw_sps = true,
             PPS => self.saw_pps = true,
-            IDR if !(self.saw_sps && self.saw_pps) && !self.sps.is_empty() && !self.pps.is_empty() => {
-                self.saw_sps = true;
-                self.saw_pps = true;
-                self.payload.clear();
-                self.payload.push(NRI | STAP_A);
-                for set in [&self.sps, &self.pps] {
-                    self.payload.extend_from_slice(&(set.len() as u16).to_be_bytes());
-                    self.payload.extend_from_slice(set);
-                }
-                if self.payload.len() <= PAYLOAD_BYTES_MAX {
-                    out(&self.payload, false, self.timestamp);
-                } else {
-                    for set in [self.sps.clone(), self.pps.clone()] {
-                        self.emit_nal(&set, false, out);
-                    }
+            IDR => {
+                let there = self.saw_sps && self.saw_pps;
+                let known = !self.sps.is_empty() && !self.pps.is_empty();
+                if known && !there {
+                    self.saw_sps = true;
+                    self.saw_pps = true;
+                    self.emit_parameter_sets(out);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn emit_parameter_sets(&mut self, out: &mut impl Out) {
+        self.payload.clear();
+        self.payload.push(NRI | STAP_A);
+        for set in [&self.sps, &self.pps] {
+            self.payload.extend_from_slice(&(set.len() as u16).to_be_bytes());
+            self.payload.extend_from_slice(set);
+        }
+        if self.payload.len() <= PAYLOAD_BYTES_MAX {
+            out(&self.payload, false, self.timestamp);
+        } else {
+            self.emit_nal(&self.sps, false, out);
+            self.emit_nal(&self.pps, false, out);
         }
     }
 

@@ -11,8 +11,10 @@
 //! hand. See `h264.rs` for what is changed and what is not.
 //!
 //! **One timeline a pull.** A [`Sink`] sees one unbroken RTP stream per kind of media, over reconnects too: one
-//! SSRC, sequence numbers that go on, and timestamps moved on by the time the camera was away. A browser's
-//! decoder carries on by itself when the camera comes back.
+//! SSRC, sequence numbers that go on, and timestamps moved on by the time the camera was away; each connection's
+//! picture begins with a keyframe. A browser's decoder carries on by itself when the camera comes back.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect"))]
 
 mod address;
 mod backoff;

@@ -26,6 +26,10 @@ use crate::{
     stamp::{PAYLOAD_BYTES_MAX, Stamp},
 };
 
+/// How long a connection waits for its first keyframe. Some cameras renew the picture bit by bit and never send
+/// one; theirs is passed on as it comes after this.
+const KEYFRAME_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// What the camera's task shall do.
 #[derive(Debug)]
 pub(crate) struct Orders {
@@ -127,12 +131,12 @@ impl Puller {
         loop {
             match session.next().await {
                 Ok(Received::Packet { codec, packet }) => {
-                    if !live && session.watches(codec) {
+                    let passed = media.packet(codec, &packet);
+                    if passed && !live && session.watches(codec) {
                         live = true;
                         backoff.reset();
                         self.set(State::Live, None, None);
                     }
-                    media.packet(codec, &packet);
                 }
                 Ok(Received::SenderReport { codec, ntp, rtp_timestamp }) => {
                     media.sender_report(codec, ntp, rtp_timestamp);
@@ -207,6 +211,18 @@ struct Media {
 struct Video {
     stamp: Stamp,
     rewriter: h264::Rewriter,
+    start: Start,
+}
+
+/// A connection's picture begins with a keyframe. What comes ahead of it cannot be decoded, and after a
+/// reconnect it would be decoded wrongly, since the sequence numbers show no gap.
+#[derive(Clone, Copy)]
+enum Start {
+    Waiting {
+        /// The connection's first packet.
+        since: Option<std::time::Instant>,
+    },
+    Done,
 }
 
 impl Media {
@@ -225,7 +241,7 @@ impl Media {
                     }
                 };
                 let rewriter = h264::Rewriter::new(session.parameter_sets());
-                self.video = Some(Video { stamp, rewriter });
+                self.video = Some(Video { stamp, rewriter, start: Start::Waiting { since: None } });
             }
             MediaKind::Audio => match &mut self.audio {
                 Some((before, stamp)) if *before == codec => stamp.reconnected(),
@@ -237,28 +253,46 @@ impl Media {
         }
     }
 
-    fn packet(&mut self, codec: Codec, packet: &retina::rtp::ReceivedPacket) {
+    /// Passes a packet on; false if it was held back.
+    fn packet(&mut self, codec: Codec, packet: &retina::rtp::ReceivedPacket) -> bool {
         let header = packet.header();
         let (marker, timestamp, arrival) = (header.mark(), header.timestamp(), packet.ctx().received());
         let lost = packet.loss();
         match codec.kind() {
             MediaKind::Video => {
-                let Some(Video { stamp, rewriter }) = &mut self.video else { return };
+                let Some(Video { stamp, rewriter, start }) = &mut self.video else { return false };
                 let sink = &mut self.sink;
-                let mut out = |payload: &[u8], marker, timestamp| {
+                if let Start::Waiting { since } = start {
+                    let waited = arrival.saturating_duration_since(*since.get_or_insert(arrival));
+                    if !hewei_media::h264::starts_keyframe(packet.payload()) {
+                        if waited < KEYFRAME_WAIT_MAX {
+                            return false;
+                        }
+                        // No clean start: let the receivers see that something is missing.
+                        stamp.skip(1);
+                    }
+                    *start = Start::Done;
+                }
+                let mut send = |stamp: &mut Stamp, payload: &[u8], marker, timestamp| {
                     sink.packet(MediaKind::Video, arrival, stamp.packet(marker, timestamp, arrival, payload));
                 };
                 if lost > 0 {
-                    rewriter.lost(&mut out);
+                    rewriter.lost(&mut |payload: &[u8], marker, timestamp| {
+                        send(stamp, payload, marker, timestamp);
+                    });
                     stamp.skip(lost);
                 }
-                let mut out = |payload: &[u8], marker, timestamp| {
-                    sink.packet(MediaKind::Video, arrival, stamp.packet(marker, timestamp, arrival, payload));
-                };
-                rewriter.push(packet.payload(), marker, timestamp, &mut out);
+                rewriter.push(
+                    packet.payload(),
+                    marker,
+                    timestamp,
+                    &mut |payload: &[u8], marker, timestamp| {
+                        send(stamp, payload, marker, timestamp);
+                    },
+                );
             }
             MediaKind::Audio => {
-                let Some((_, stamp)) = &mut self.audio else { return };
+                let Some((_, stamp)) = &mut self.audio else { return false };
                 stamp.skip(lost);
                 // G.711 is one byte a tick, so a long packet can be cut anywhere.
                 for (i, piece) in packet.payload().chunks(PAYLOAD_BYTES_MAX).enumerate() {
@@ -268,6 +302,7 @@ impl Media {
                 }
             }
         }
+        true
     }
 
     fn sender_report(&mut self, codec: Codec, ntp: u64, rtp_timestamp: u32) {

@@ -1,5 +1,7 @@
 //! What a sink gets from a camera that works.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+
 mod support;
 
 use hewei_cameras::State;

@@ -1,5 +1,7 @@
 //! One connection however many watch, none when nobody does.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+
 mod support;
 
 use std::time::Duration;
