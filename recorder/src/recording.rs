@@ -569,9 +569,9 @@ impl Recording {
         };
         let codec = recorded.meta.codec;
         let rate = u64::from(codec.clock_rate_hz());
-        let duration = recorded.written.last().map_or(0, |written| written.start + written.duration);
+        let duration = recorded.track.end();
         let play = match first_epoch {
-            Epoch::Mp4(format) => mp4::play(format, duration, &parts(&recorded.written))?,
+            Epoch::Mp4(format) => mp4::play(format, duration, &parts(&recorded.written, duration))?,
             Epoch::WebM { width, height } => webm::play(*width, *height, duration, &cues(&recorded.written)),
         };
         let play_path = format!("{}/play.{}", first.path, container(codec));
@@ -656,17 +656,14 @@ fn container(codec: Codec) -> &'static str {
 }
 
 /// The index of a finished MP4 track: a part a fragment, or as many fragments a part as keep it within bounds.
-fn parts(written: &[Written]) -> Vec<mp4::Part> {
+fn parts(written: &[Written], end: u64) -> Vec<mp4::Part> {
     let each = written.len().div_ceil(INDEX_PARTS_MAX).max(1);
     let starts: Vec<&[Written]> = written.chunks(each).collect();
     (0..starts.len())
         .filter_map(|at| {
             let chunk = starts[at];
-            let (first, last) = (chunk.first()?, chunk.last()?);
-            let end = starts
-                .get(at + 1)
-                .and_then(|next| next.first())
-                .map_or(last.start + last.duration, |next| next.start);
+            let first = chunk.first()?;
+            let end = starts.get(at + 1).and_then(|next| next.first()).map_or(end, |next| next.start);
             Some(mp4::Part {
                 bytes: u32::try_from(chunk.iter().map(|written| written.bytes).sum::<u64>())
                     .unwrap_or(u32::MAX),

@@ -33,6 +33,8 @@ const FRAGMENT: Duration = Duration::from_secs(1);
 const FRAGMENT_LATE: Duration = Duration::from_millis(1_500);
 /// A keyframe is asked for at least so often.
 const KEYFRAME_EVERY: Duration = Duration::from_secs(10);
+/// A keyframe is asked for when a packet is missing for so long: it is on its way when the packet is given up.
+const HOLE_MAX: Duration = Duration::from_millis(500);
 /// How long an answer to a request is waited for.
 const KEYFRAME_RETRY: Duration = Duration::from_secs(1);
 /// A picture that is shown for longer than this is a gap, not a slow camera.
@@ -190,7 +192,7 @@ impl Track {
         self.timeline.begins().filter(|_| self.epoch.is_some())
     }
 
-    /// Where the last frame ends, in ticks.
+    /// Where the last frame ends, in ticks; of a closed track, where the gap after it ends.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
@@ -254,7 +256,8 @@ impl Track {
         if self.codec.kind() != MediaKind::Video || self.paused.is_some() {
             return false;
         }
-        let (last, every) = if self.waits_for_keyframe {
+        let has_hole = self.reorder.waited(now).is_some_and(|waited| waited >= HOLE_MAX);
+        let (last, every) = if self.waits_for_keyframe || has_hole {
             (self.keyframe_asked_at, KEYFRAME_RETRY)
         } else {
             (self.keyframe_at.max(self.keyframe_asked_at), KEYFRAME_EVERY)
@@ -294,9 +297,10 @@ impl Track {
         let Some(begins) = self.timeline.begins() else { return };
         let rate = u128::from(self.codec.clock_rate_hz());
         let live = u64::try_from(now.since(begins).as_nanos() * rate / 1_000_000_000).unwrap_or(u64::MAX);
-        if live > self.end + u64::from(self.codec.clock_rate_hz()) {
+        if live > self.end + u64::from(self.codec.clock_rate_hz() / 3) {
             let kind = self.paused.unwrap_or(self.gap_kind(self.waits_for_keyframe));
             self.outputs.push_back(Output::Gap { kind, from: self.end, to: live, packets: self.lost });
+            self.end = live;
         }
     }
 

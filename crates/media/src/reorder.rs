@@ -96,6 +96,11 @@ impl<T> ReorderBuffer<T> {
         if sequence == next { self.release() } else { self.give_up(next, sequence) }
     }
 
+    /// How long the packets behind a hole have waited; `None` when nothing waits.
+    pub fn waited(&self, now: MonoNs) -> Option<Duration> {
+        (!self.waiting.is_empty()).then(|| now.since(self.oldest()))
+    }
+
     /// How many packets wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
