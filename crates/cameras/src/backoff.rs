@@ -10,7 +10,12 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Refused credentials: cameras lock an account out after a few wrong passwords, so this is slow at once.
 const AUTH_SHORTEST: Duration = Duration::from_secs(30);
 
-/// Doubles from 1 s to 60 s, with a jitter of ±20 % so that cameras behind one failed switch spread out.
+/// The wait of the first half-minute, once reached. Somebody is watching, and most outages are a restart.
+const FIRST_HALF_MINUTE: Duration = Duration::from_secs(4);
+const FIRST_HALF_MINUTE_TRIES: u32 = 6;
+
+/// 1, 2 and then 4 s for half a minute, then doubling to 60 s; with a jitter of ±20 %, so that cameras behind one
+/// failed switch spread out.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -24,7 +29,12 @@ impl Backoff {
 
     /// The wait after one more failure; `random` is any number.
     pub(crate) fn next(&mut self, random: u64) -> Duration {
-        let exact = FIRST * 2u32.pow(self.failures.min(6));
+        let exact = match self.failures {
+            few @ 0..2 => FIRST * 2u32.pow(few),
+            more => {
+                FIRST_HALF_MINUTE * 2u32.pow((more - 2).saturating_sub(FIRST_HALF_MINUTE_TRIES - 1).min(4))
+            }
+        };
         self.failures = self.failures.saturating_add(1);
         exact.min(LONGEST).mul_f64(0.8 + 0.4 * unit(random)).min(LONGEST)
     }
@@ -54,11 +64,14 @@ mod tests {
     fn grows_from_one_second_to_sixty_and_starts_over() {
         for jitter in [0, u64::MAX / 2, u64::MAX] {
             let mut backoff = Backoff::default();
-            let waits: Vec<f64> = (0..10).map(|_| backoff.next(jitter).as_secs_f64()).collect();
+            let waits: Vec<f64> = (0..14).map(|_| backoff.next(jitter).as_secs_f64()).collect();
             assert!((0.8..=1.2).contains(&waits[0]), "{waits:?}");
             assert!(waits.iter().all(|w| *w <= 60.0), "{waits:?}");
             assert!(waits.is_sorted(), "{waits:?}");
-            assert!(waits[9] >= 48.0, "{waits:?}");
+            assert!(waits[13] >= 48.0, "{waits:?}");
+            let half_minute: f64 = waits[..8].iter().sum();
+            assert!((20.0..35.0).contains(&half_minute), "{waits:?}");
+            assert!(waits[..8].iter().all(|w| *w < 5.0), "{waits:?}");
             backoff.reset();
             assert!(backoff.next(jitter) <= Duration::from_millis(1_200));
         }
