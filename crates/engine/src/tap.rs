@@ -240,16 +240,15 @@ mod tests {
             written += 1;
         }
         assert!(!writer.write(packet));
-        let mut read = 0;
-        reader.read(Duration::ZERO, |_| read += 1);
-        assert_eq!(read, written);
+        let (mut packets, mut lost) = (0, 0);
+        let mut count = |record: Record<'_>| match record {
+            Record::Packet { .. } => packets += 1,
+            Record::Lost { records } => lost += records,
+            other => panic!("{other:?}"),
+        };
+        reader.read(Duration::ZERO, &mut count);
         assert!(writer.write(packet));
-        let mut lost = None;
-        reader.read(Duration::ZERO, |record| {
-            if let Record::Lost { records } = record {
-                lost = Some(records);
-            }
-        });
-        assert_eq!(lost, Some(2));
+        reader.read(Duration::ZERO, &mut count);
+        assert_eq!((packets, lost), (written + 1, 2));
     }
 }
