@@ -5,8 +5,8 @@
 mod support;
 
 use std::{
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    io::Write,
+    net::TcpListener,
     time::{Duration, SystemTime},
 };
 
@@ -125,26 +125,6 @@ async fn nothing_listens() {
     until_state(&cameras, State::Idle).await;
     assert_eq!(collector.got().ended, 1);
     assert_eq!(collector.got().tracks, []);
-}
-
-/// A server of our own that reads one request and answers with `answer`.
-fn serve(answer: impl Fn(String, &mut TcpStream) + Send + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut request = [0; 4_096];
-            while let Ok(length @ 1..) = stream.read(&mut request) {
-                answer(String::from_utf8_lossy(&request[..length]).into_owned(), &mut stream);
-            }
-        }
-    });
-    port
-}
-
-fn header<'a>(request: &'a str, name: &str) -> &'a str {
-    request.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
 }
 
 #[tokio::test]

@@ -72,22 +72,3 @@ async fn parameter_sets_in_band_are_not_doubled() {
         assert_eq!(kinds.iter().filter(|kind| **kind == 8).count(), 1, "{kinds:?}");
     }
 }
-
-/// A picture that begins amid others would be decoded wrongly after a reconnect.
-#[tokio::test]
-async fn a_connection_begins_with_a_keyframe() {
-    let source = Source::start(&["--index", "3", "--parameter-sets", "in-band"]);
-    let (first, first_collector) = cameras(source.camera(), settings());
-    let _first_demand = first.demand(CAMERA).unwrap();
-    // The source encodes once for all who watch, so those who come later come amid a group of pictures.
-    for pictures_before in [20, 29, 37] {
-        until("pictures", || pictures(&first_collector.got().video).len() > pictures_before).await;
-        let (later, collector) = cameras(source.camera(), settings());
-        let _demand = later.demand(CAMERA).unwrap();
-        until("pictures", || pictures(&collector.got().video).len() > 5).await;
-        let got = collector.got();
-        assert!(hewei_media::h264::starts_keyframe(&got.video[0][12..]));
-        check_rtp(&got.video);
-        assert_eq!(kinds(&pictures(&got.video)[0])[..2], [7, 8]);
-    }
-}

@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard},
@@ -290,4 +291,25 @@ pub fn decode(pictures: &[Vec<Vec<u8>>]) -> usize {
         String::from_utf8(output.stdout).unwrap().lines().filter(|line| !line.starts_with('#')).count();
     assert_eq!(decoded, pictures.len() - first, "each picture decodes");
     decoded
+}
+
+/// A server of our own that answers each request by `answer`.
+pub fn serve(answer: impl Fn(String, &mut TcpStream) + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4_096];
+            while let Ok(length @ 1..) = stream.read(&mut request) {
+                answer(String::from_utf8_lossy(&request[..length]).into_owned(), &mut stream);
+            }
+        }
+    });
+    port
+}
+
+/// A header of an RTSP request, empty when it is not there.
+pub fn header<'a>(request: &'a str, name: &str) -> &'a str {
+    request.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
 }
