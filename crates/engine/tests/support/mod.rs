@@ -1,5 +1,6 @@
 //! A WebRTC client of foreign parts: DTLS, SRTP and STUN by webrtc-rs, over a real socket. It shares no code with
 //! what it tests.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -174,7 +175,6 @@ impl Client {
     }
 
     /// Renews consent.
-    #[allow(dead_code, reason = "not every test lasts that long")]
     pub fn check(&self) {
         stun(&self.socket, self.server, &self.server_ufrag, &self.server_pwd);
     }
@@ -186,7 +186,6 @@ impl Client {
     }
 
     /// The next RTP packet, opened. `None` when none comes in time.
-    #[allow(dead_code, reason = "not every test receives")]
     pub fn receive_rtp(&mut self, time: Duration) -> Option<Vec<u8>> {
         let until = Instant::now() + time;
         let mut buffer = [0; 2048];
