@@ -1,6 +1,11 @@
 //! The command line.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 use hewei_model::{ParticipantId, Role, RoomId};
@@ -237,8 +242,14 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 fn start_log(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(&log.filter)?;
+    let mut filter = EnvFilter::builder().parse(&log.filter)?;
+    // Whatever the filter says: retina's warnings can quote a camera's address and bytes, and rtc-dtls warns of
+    // each extension of a browser that it does not know.
+    for capped in ["retina=error", "rtc_dtls=error"] {
+        filter = filter.add_directive(capped.parse()?);
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = builder.with_ansi(std::io::stderr().is_terminal());
     let started = match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -93,6 +93,8 @@ impl Plan {
             .args(["--port", &self.port.to_string(), "--index", &self.index.to_string()])
             .args(["--user", USER, "--password-from-env", PASSWORD_VARIABLE])
             .env(PASSWORD_VARIABLE, &self.password)
+            // The clock in the picture agrees with the one on the wall.
+            .env("TZ", "CST-8")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -24,7 +24,7 @@ const SECURITY_HEADERS: [(&str, &str); 6] = [
     (
         "permissions-policy",
         "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), fullscreen=(self), \
-         geolocation=(), payment=(), usb=(), serial=(), bluetooth=()",
+         geolocation=(), payment=(), usb=(), serial=()",
     ),
 ];
 
