@@ -90,7 +90,10 @@ struct RoomOrAll(Option<RoomId>);
 fn parse_room(text: &str) -> Result<RoomOrAll, String> {
     match text {
         "*" => Ok(RoomOrAll(None)),
-        id => id.parse().map(|room| RoomOrAll(Some(room))).map_err(|_| "give a room's id, or '*' for all".into()),
+        id => id
+            .parse()
+            .map(|room| RoomOrAll(Some(room)))
+            .map_err(|_| "give a room's id, or '*' for all".into()),
     }
 }
 
@@ -278,7 +281,8 @@ mod tests {
     fn lifetimes() {
         assert_eq!(parse_ttl("90m"), Ok(Duration::from_secs(5_400)));
         assert_eq!(parse_ttl("7d"), Ok(Duration::from_secs(604_800)));
-        for bad in ["", "h", "1", "0s", "8d", "-1h", "1时", "99999999999999999999d", "18446744073709551615h"] {
+        for bad in ["", "h", "1", "0s", "8d", "-1h", "1时", "99999999999999999999d", "18446744073709551615h"]
+        {
             assert!(parse_ttl(bad).is_err(), "{bad}");
         }
     }

@@ -143,17 +143,16 @@ impl Config {
         };
         // A variable that is not UTF-8 cannot be one of ours that is right.
         let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            })
             .filter(|(name, _)| name.starts_with("HEWEI_"))
             .collect();
-        Config::read(&text, environment)
-            .map_err(|ConfigError(line)| match file {
-                // The environment's errors name their variable, which is in no file.
-                Some(file) if !line.starts_with("HEWEI_") => {
-                    ConfigError(format!("{}: {line}", file.display()))
-                }
-                _ => ConfigError(line),
-            })
+        Config::read(&text, environment).map_err(|ConfigError(line)| match file {
+            // The environment's errors name their variable, which is in no file.
+            Some(file) if !line.starts_with("HEWEI_") => ConfigError(format!("{}: {line}", file.display())),
+            _ => ConfigError(line),
+        })
     }
 
     /// Reads the text of a file and lays an environment over it.
@@ -177,9 +176,8 @@ impl Config {
             },
             media: Media {
                 port: settings.number("media", "port", default.media.port, 0, u16::MAX)?,
-                bind: settings.text("media", "bind", default.media.bind, "an IP address", |text| {
-                    text.parse().ok()
-                })?,
+                bind: settings
+                    .text("media", "bind", default.media.bind, "an IP address", |text| text.parse().ok())?,
                 addresses: settings.list(
                     "media",
                     "addresses",
@@ -230,13 +228,17 @@ impl Config {
                         (good && !text.is_empty()).then(|| text.to_owned())
                     },
                 )?,
-                format: settings.text("log", "format", default.log.format, "\"text\" or \"json\"", |text| {
-                    match text {
+                format: settings.text(
+                    "log",
+                    "format",
+                    default.log.format,
+                    "\"text\" or \"json\"",
+                    |text| match text {
                         "text" => Some(LogFormat::Text),
                         "json" => Some(LogFormat::Json),
                         _ => None,
-                    }
-                })?,
+                    },
+                )?,
             },
         };
         settings.finish()?;
@@ -321,15 +323,24 @@ mod tests {
         assert_eq!(config.media.port, 7);
         assert_eq!(config.media.video_codecs, [Codec::Vp8]);
         assert!(!config.recording.enabled);
-        let config = read("", &[("HEWEI_HTTP_LISTEN", "127.0.0.1:1, [::1]:2"), ("HEWEI_MEDIA_ADDRESSES", "")]);
+        let config =
+            read("", &[("HEWEI_HTTP_LISTEN", "127.0.0.1:1, [::1]:2"), ("HEWEI_MEDIA_ADDRESSES", "")]);
         assert_eq!(config.expect("reads").http.listen.len(), 2);
     }
 
     #[test]
     fn a_wrong_setting_is_named_in_one_line_with_what_is_allowed() {
         for (text, environment, line) in [
-            ("[media]\nport = 70000", vec![], "media.port is 70000; it must be a whole number from 0 to 65535"),
-            ("[media]\nport = \"x\"", vec![], "media.port is \"x\"; it must be a whole number from 0 to 65535"),
+            (
+                "[media]\nport = 70000",
+                vec![],
+                "media.port is 70000; it must be a whole number from 0 to 65535",
+            ),
+            (
+                "[media]\nport = \"x\"",
+                vec![],
+                "media.port is \"x\"; it must be a whole number from 0 to 65535",
+            ),
             ("[recording]\nenabled = 1", vec![], "recording.enabled is 1; it must be true or false"),
             (
                 "[media]\nports = 1",
@@ -341,21 +352,41 @@ mod tests {
                 vec![],
                 "[medai] is no section; there are cameras, http, log, media, recording, storage",
             ),
-            ("port = 1", vec![], "port stands outside a section; there are cameras, http, log, media, recording, storage"),
-            ("", vec![("HEWEI_MEDIA_PORT", "-1")], "HEWEI_MEDIA_PORT is \"-1\"; it must be a whole number from 0 to 65535"),
+            (
+                "port = 1",
+                vec![],
+                "port stands outside a section; there are cameras, http, log, media, recording, storage",
+            ),
+            (
+                "",
+                vec![("HEWEI_MEDIA_PORT", "-1")],
+                "HEWEI_MEDIA_PORT is \"-1\"; it must be a whole number from 0 to 65535",
+            ),
             (
                 "",
                 vec![("HEWEI_MEDIA_PROT", "1")],
                 "HEWEI_MEDIA_PROT is no setting; [media] has addresses, bind, port, shards, video_codecs",
             ),
-            ("[http]\nlisten = []", vec![], "http.listen is empty; give at least one address, such as \"127.0.0.1:8080\""),
-            ("[http]\nkey = \"a\"", vec![], "http.certificate and http.key belong together; give both, or neither"),
+            (
+                "[http]\nlisten = []",
+                vec![],
+                "http.listen is empty; give at least one address, such as \"127.0.0.1:8080\"",
+            ),
+            (
+                "[http]\nkey = \"a\"",
+                vec![],
+                "http.certificate and http.key belong together; give both, or neither",
+            ),
             (
                 "[media]\nvideo_codecs = [\"AV1\"]",
                 vec![],
                 "media.video_codecs is [\"AV1\"]; it must be a list of \"H264\" and \"VP8\"",
             ),
-            ("[log]\nfilter = \"a=b=c\"", vec![], "log.filter is \"a=b=c\"; it must be error, warn, info, debug or trace, or directives such as \"info,hewei_cameras=debug\""),
+            (
+                "[log]\nfilter = \"a=b=c\"",
+                vec![],
+                "log.filter is \"a=b=c\"; it must be error, warn, info, debug or trace, or directives such as \"info,hewei_cameras=debug\"",
+            ),
             ("[storage]\nfolder = \"\"", vec![], "storage.folder is \"\"; it must be a folder"),
         ] {
             assert_eq!(read(text, &environment), Err(line.to_owned()));

@@ -26,12 +26,11 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Everything the server answers.
 pub fn router(app: App) -> Router {
-    let quick = rest::router().merge(live::router()).layer(middleware::from_fn(|request, next| {
-        layers::within(REQUEST_TIME_MAX, request, next)
-    }));
-    let slow = rest::slow().layer(middleware::from_fn(|request, next| {
-        layers::within(VERIFICATION_TIME_MAX, request, next)
-    }));
+    let quick = rest::router()
+        .merge(live::router())
+        .layer(middleware::from_fn(|request, next| layers::within(REQUEST_TIME_MAX, request, next)));
+    let slow = rest::slow()
+        .layer(middleware::from_fn(|request, next| layers::within(VERIFICATION_TIME_MAX, request, next)));
     Router::new()
         .merge(quick)
         .merge(slow)

@@ -138,9 +138,9 @@ impl From<hewei_store::Error> for Problem {
                 "This is taken.",
                 format!("{} must be unique; choose another.", what.replace('.', " ")),
             ),
-            hewei_store::Error::NoSuchReference => {
-                Self::invalid("An id in the request belongs to nothing; list what there is and use one of those.")
-            }
+            hewei_store::Error::NoSuchReference => Self::invalid(
+                "An id in the request belongs to nothing; list what there is and use one of those.",
+            ),
             hewei_store::Error::InvitationUsed => Self::new(
                 StatusCode::GONE,
                 "invitation_used",

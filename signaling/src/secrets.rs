@@ -22,9 +22,17 @@ impl Folder {
         Ok(Folder(path.to_owned()))
     }
 
-    /// The database.
-    pub fn database(&self) -> PathBuf {
-        self.0.join("hewei.sqlite")
+    /// The database: a file that is there, if empty, and closed to others. (SQLite gives the files beside it the
+    /// same rights.)
+    pub fn database(&self) -> anyhow::Result<PathBuf> {
+        let path = self.0.join("hewei.sqlite");
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("{}", path.display()))?;
+        Ok(path)
     }
 
     /// The recorder's key and certificates.
@@ -74,7 +82,8 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let unfinished = PathBuf::from(name);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&unfinished, path)

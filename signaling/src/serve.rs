@@ -49,9 +49,10 @@ impl Server {
     /// Opens the storage folder, starts media and listens.
     pub async fn start(config: Config) -> anyhow::Result<Server> {
         let folder = Folder::open(&config.storage.folder)?;
-        let store = Store::open(&folder.database(), SealingKey::new(&folder.camera_key()?))
+        let database = folder.database()?;
+        let store = Store::open(&database, SealingKey::new(&folder.camera_key()?))
             .await
-            .with_context(|| format!("cannot open {}", folder.database().display()))?;
+            .with_context(|| format!("cannot open {}", database.display()))?;
         let left_open = store
             .fail_open_recordings(
                 OffsetDateTime::now_utc(),
@@ -61,8 +62,9 @@ impl Server {
         if left_open > 0 {
             tracing::warn!(recordings = left_open, "an earlier run left recordings unsealed");
         }
-        let identity = hewei_recorder::Identity::load_or_create(&folder.recorder(), OffsetDateTime::now_utc())
-            .with_context(|| format!("the recorder's keys in {}", folder.recorder().display()))?;
+        let identity =
+            hewei_recorder::Identity::load_or_create(&folder.recorder(), OffsetDateTime::now_utc())
+                .with_context(|| format!("the recorder's keys in {}", folder.recorder().display()))?;
 
         // All ports first: a taken one should not leave half a server.
         let mut sockets = Vec::with_capacity(config.http.listen.len());

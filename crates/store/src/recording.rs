@@ -23,12 +23,8 @@ pub enum RecordingState {
 
 impl RecordingState {
     /// Every state.
-    pub const ALL: [RecordingState; 4] = [
-        RecordingState::Recording,
-        RecordingState::Sealing,
-        RecordingState::Sealed,
-        RecordingState::Failed,
-    ];
+    pub const ALL: [RecordingState; 4] =
+        [RecordingState::Recording, RecordingState::Sealing, RecordingState::Sealed, RecordingState::Failed];
 
     /// The name in the database.
     pub const fn as_str(self) -> &'static str {

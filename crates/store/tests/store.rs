@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use hewei_model::{
-    CameraId, CaseId, InvitationId, ParticipantId, PurposeId, RecordingId, RegionId, Role, RoomId, SessionId, WallId,
+    CameraId, CaseId, InvitationId, ParticipantId, PurposeId, RecordingId, RegionId, Role, RoomId, SessionId,
+    WallId,
 };
 use hewei_store::{
-    AuditEntry, Camera, Case, Credentials, Error, Invitation, Purpose, PurposeKind, Recording, RecordingState, Region,
-    Room, SealingKey, Store, Wall,
+    AuditEntry, Camera, Case, Credentials, Error, Invitation, Purpose, PurposeKind, Recording,
+    RecordingState, Region, Room, SealingKey, Store, Wall,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -57,7 +58,8 @@ async fn what_was_written_is_read_again_after_a_restart() {
     f.store.add_region(&top).await.expect("adds");
     f.store.add_region(&below).await.expect("adds");
     f.store.close().await;
-    let store = Store::open(&f.folder.path().join("a.sqlite"), SealingKey::new(&[1; 32])).await.expect("opens again");
+    let store =
+        Store::open(&f.folder.path().join("a.sqlite"), SealingKey::new(&[1; 32])).await.expect("opens again");
     assert_eq!(store.case(f.case.id).await.expect("reads"), Some(f.case.clone()));
     assert_eq!(store.room(f.room.id).await.expect("reads"), Some(f.room.clone()));
     assert_eq!(store.rooms_of_case(f.case.id).await.expect("reads"), [f.room.clone()]);
@@ -130,7 +132,8 @@ async fn neither_codes_nor_credentials_are_in_the_file() {
     assert!(!found("visible-code") && !found("visible-user") && !found("visible-password"));
     assert!(!format!("{credentials:?}").contains("visible"));
 
-    let other_key = Store::open(&f.folder.path().join("a.sqlite"), SealingKey::new(&[2; 32])).await.expect("opens");
+    let other_key =
+        Store::open(&f.folder.path().join("a.sqlite"), SealingKey::new(&[2; 32])).await.expect("opens");
     assert!(matches!(other_key.camera_credentials(camera.id).await, Err(Error::Unsealable(_))));
 }
 
@@ -152,7 +155,9 @@ async fn cameras_come_page_by_page_and_walls_keep_their_order() {
     for camera in &cameras {
         f.store.add_camera(camera, None).await.expect("adds");
     }
-    assert!(matches!(f.store.add_camera(&camera(2), None).await, Err(Error::Taken(what)) if what == "cameras.number"));
+    assert!(
+        matches!(f.store.add_camera(&camera(2), None).await, Err(Error::Taken(what)) if what == "cameras.number")
+    );
     let numbers = |cameras: Vec<Camera>| cameras.into_iter().map(|camera| camera.number).collect::<Vec<_>>();
     assert_eq!(numbers(f.store.cameras(None, 2).await.expect("reads")), [1, 2]);
     assert_eq!(numbers(f.store.cameras(Some(2), 2).await.expect("reads")), [3]);

@@ -123,10 +123,7 @@ impl Reader {
                     }
                 }
                 (None, Value::Table(_)) => {
-                    return Err(ConfigError(format!(
-                        "[{section}] is no section; there are {}",
-                        sections()
-                    )));
+                    return Err(ConfigError(format!("[{section}] is no section; there are {}", sections())));
                 }
                 (_, _) => {
                     return Err(ConfigError(format!(

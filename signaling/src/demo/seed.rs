@@ -31,7 +31,8 @@ pub(super) async fn seed(store: &Store) -> Result<Seeded> {
     let room = room.ok_or(hewei_store::Error::NoSuchReference)?.id;
     let numbers = 1..=CAMERAS.len() as u32;
     let cameras = store.cameras(None, CAMERAS.len() as u32).await?;
-    let cameras = cameras.into_iter().filter(|camera| numbers.contains(&camera.number)).map(|camera| camera.id);
+    let cameras =
+        cameras.into_iter().filter(|camera| numbers.contains(&camera.number)).map(|camera| camera.id);
     Ok(Seeded { room, cameras: cameras.collect() })
 }
 
@@ -72,6 +73,8 @@ async fn fill(store: &Store) -> Result<()> {
     };
     store.add_case(&case).await?;
     let room =
-        Room { id: RoomId::generate(), case_id: case.id, name: "一号调解室".to_owned(), created_at: now };
+        Room {
+            id: RoomId::generate(), case_id: case.id, name: "一号调解室".to_owned(), created_at: now
+        };
     store.add_room(&room).await
 }

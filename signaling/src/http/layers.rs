@@ -96,7 +96,9 @@ pub async fn problems(request: Request, next: Next) -> Response {
         StatusCode::PAYLOAD_TOO_LARGE => {
             ("body_too_large", "The body of the request is too large.", "64 KiB are the most.")
         }
-        StatusCode::SERVICE_UNAVAILABLE => ("unavailable", "The server is not ready.", "Try again in a while."),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            ("unavailable", "The server is not ready.", "Try again in a while.")
+        }
         status if status.is_server_error() => {
             ("internal", "The server could not do this.", "Try again; the server's log says why.")
         }

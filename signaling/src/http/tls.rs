@@ -12,7 +12,8 @@ use std::{
 
 use anyhow::Context;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::{
     ServerConfig,
@@ -91,7 +92,9 @@ impl Certificates {
                     tracing::info!("the certificate of HTTPS was renewed");
                 }
                 // Half-written files are looked at again with their next change; the old one stays.
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "the certificate of HTTPS stays as it was"),
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "the certificate of HTTPS stays as it was")
+                }
             }
             seen = self.origin.state();
         }
@@ -149,13 +152,17 @@ fn from_files(certificate: &Path, key: &Path) -> anyhow::Result<CertifiedKey> {
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("{} (http.certificate)", certificate.display()))?;
-    let private = PrivateKeyDer::from_pem_file(key).with_context(|| format!("{} (http.key)", key.display()))?;
+    let private =
+        PrivateKeyDer::from_pem_file(key).with_context(|| format!("{} (http.key)", key.display()))?;
     certified(chain, private).with_context(|| {
         format!("{} and {} (http.certificate, http.key)", certificate.display(), key.display())
     })
 }
 
-fn certified(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> anyhow::Result<CertifiedKey> {
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> anyhow::Result<CertifiedKey> {
     let provider: CryptoProvider = ring::default_provider();
     // Refuses a key that does not belong to the certificate.
     Ok(CertifiedKey::from_der(chain, key, &provider)?)
@@ -187,9 +194,8 @@ fn own(folder: &Path, names: &BTreeSet<String>, now: OffsetDateTime) -> anyhow::
     secrets::private_folder(folder).with_context(|| format!("{}", folder.display()))?;
     let (certificate, key) = (folder.join("server.pem"), folder.join("server.key"));
     let made = Made::read(folder);
-    let fits = made.is_some_and(|made| {
-        made.names == *names && made.expires_at > (now + RENEW_BEFORE).unix_timestamp()
-    });
+    let fits = made
+        .is_some_and(|made| made.names == *names && made.expires_at > (now + RENEW_BEFORE).unix_timestamp());
     if fits && let Ok(key) = from_files(&certificate, &key) {
         return Ok(key);
     }

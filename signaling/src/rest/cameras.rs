@@ -74,7 +74,8 @@ pub async fn create(
         url: address(&new.url)?,
     };
     app.store.add_camera(&camera, credentials.as_ref()).await?;
-    app.audit(&claims, "camera.create", camera.id, None, &format!("{} {}", camera.number, camera.name)).await?;
+    app.audit(&claims, "camera.create", camera.id, None, &format!("{} {}", camera.number, camera.name))
+        .await?;
     app.live.camera_added(&camera).await?;
     Ok((StatusCode::CREATED, Json(to_wire(&app, camera, true))))
 }
@@ -84,7 +85,8 @@ fn address(url: &str) -> Result<String, Problem> {
     if url.len() > 2_000 {
         return Err(Problem::invalid("url may have 2000 characters."));
     }
-    let address: hewei_cameras::Address = url.parse().map_err(|error| Problem::invalid(format!("url: {error}.")))?;
+    let address: hewei_cameras::Address =
+        url.parse().map_err(|error| Problem::invalid(format!("url: {error}.")))?;
     Ok(address.as_url().to_string())
 }
 

@@ -201,7 +201,11 @@ async fn with_rooms(app: &App, claims: &Claims, case: hewei_store::Case) -> Resu
         title: case.title,
         region_id: case.region_id.map(|id| id.to_string()),
         created_at: wire::rfc3339(case.created_at),
-        rooms: rooms.into_iter().filter(|room| claims.opens(room.id)).map(|room| to_wire(app, room)).collect(),
+        rooms: rooms
+            .into_iter()
+            .filter(|room| claims.opens(room.id))
+            .map(|room| to_wire(app, room))
+            .collect(),
     })
 }
 

@@ -229,7 +229,8 @@ pub async fn verification(
     })
     .await?;
     let verification = to_wire(result);
-    let detail = format!("{:?}, {} findings", verification.verdict, verification.findings.len()).to_lowercase();
+    let detail =
+        format!("{:?}, {} findings", verification.verdict, verification.findings.len()).to_lowercase();
     app.audit(&claims, "recording.verify", recording.id, None, &detail).await?;
     Ok(Json(verification))
 }
@@ -256,7 +257,8 @@ pub async fn download(
     let listed = blocking(move || tar::Listing::of(&package)).await?;
     let name = format!("hewei-{}.tar", recording.id);
     if method == axum::http::Method::GET {
-        app.audit(&claims, "recording.export", recording.id, None, &format!("case {}", recording.case_id)).await?;
+        app.audit(&claims, "recording.export", recording.id, None, &format!("case {}", recording.case_id))
+            .await?;
     }
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();

@@ -73,7 +73,9 @@ mod tests {
         }
         assert_eq!(parse("bytes=0-", 0), Some(Range::Unsatisfiable));
         assert_eq!(parse("bytes=-1", 0), Some(Range::Unsatisfiable));
-        for ignored in ["", "bytes=", "bytes=-", "bytes=3-2", "bytes=0-1,3-4", "lines=1-2", "bytes=+1-2", "bytes=a-"] {
+        for ignored in
+            ["", "bytes=", "bytes=-", "bytes=3-2", "bytes=0-1,3-4", "lines=1-2", "bytes=+1-2", "bytes=a-"]
+        {
             assert_eq!(parse(ignored, 10), None, "{ignored}");
         }
     }

@@ -1,0 +1,119 @@
+//! Whatever goes wrong, clients see one shape; and every answer carries the headers that keep browsers strict.
+
+use hewei::auth::Claims;
+use hewei_model::{ParticipantId, Role};
+use hyper::{Method, StatusCode, header};
+use serde_json::json;
+use time::OffsetDateTime;
+
+use crate::{
+    client::{ask, get, post},
+    server::TestServer,
+};
+
+#[tokio::test]
+async fn every_error_is_a_problem() {
+    let server = TestServer::start().await;
+    let mediator = server.token(Role::Mediator);
+    let (case, _) = server.case_with_room("2026-1").await;
+    let big = json!({"number": "n", "title": "x".repeat(70_000)});
+    for (request, status, kind) in [
+        (get("/api/v1/nothing"), StatusCode::NOT_FOUND, "not_found"),
+        (ask(Method::DELETE, "/api/v1/me"), StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+        (ask(Method::POST, "/"), StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+        (get("/api/v1/cases/not-an-id"), StatusCode::NOT_FOUND, "not_found"),
+        (get("/api/v1/cases/%ff"), StatusCode::BAD_REQUEST, "invalid"),
+        (get("/api/v1/cases?limit=many"), StatusCode::BAD_REQUEST, "invalid"),
+        (get("/api/v1/recordings?case_id=x"), StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+        (ask(Method::POST, "/api/v1/cases").body("{}"), StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type"),
+        (
+            ask(Method::POST, "/api/v1/cases").header("content-type", "application/json").body("{"),
+            StatusCode::BAD_REQUEST,
+            "invalid",
+        ),
+        (post("/api/v1/cases", &json!({"number": 1})), StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+        (
+            post("/api/v1/cases", &json!({"number": "", "title": "t"})),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid",
+        ),
+        (post("/api/v1/cases", &big), StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+        (post("/api/v1/cases", &json!({"number": "2026-1", "title": "t"})), StatusCode::CONFLICT, "taken"),
+        (
+            post("/api/v1/cases", &json!({"number": "2", "title": "t", "region_id": case.to_string()})),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid",
+        ),
+    ] {
+        let answer = request.token(&mediator).to(server.address()).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (status, kind), "{:?}", answer.body);
+    }
+    let answer = ask(Method::DELETE, "/api/v1/me").to(server.address()).await;
+    assert_eq!(answer.header(header::ALLOW), "GET,HEAD");
+    server.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_ends() {
+    let server = TestServer::start().await;
+    let token = server.server.app().tokens.issue(&Claims {
+        name: "王".into(),
+        role: Role::Mediator,
+        room: None,
+        participant: ParticipantId::generate(),
+        expires_at: OffsetDateTime::now_utc() - time::Duration::seconds(1),
+    });
+    let answer = get("/api/v1/me").token(&token).to(server.address()).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::UNAUTHORIZED, "token_expired"));
+    assert_eq!(answer.header(header::WWW_AUTHENTICATE), "Bearer");
+    server.server.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_has_the_strict_headers() {
+    let server = TestServer::start().await;
+    for path in ["/", "/join", "/room/x", "/nothing", "/livez", "/api/v1/me", "/api/openapi.json"] {
+        let answer = get(path).to(server.address()).await;
+        let policy = answer.header("content-security-policy");
+        assert!(
+            policy.starts_with("default-src 'self'; ") && policy.contains("frame-ancestors 'none'"),
+            "{path}"
+        );
+        assert!(!policy.contains("unsafe"), "{path}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
+        assert!(answer.header("permissions-policy").contains("camera=(self)"), "{path}");
+    }
+    server.server.stop().await;
+}
+
+#[tokio::test]
+async fn health_and_numbers() {
+    let server = TestServer::start().await;
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(get(path).to(server.address()).await.status, StatusCode::OK, "{path}");
+    }
+    let answer = get("/metrics").to(server.address()).await;
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(text.contains("hewei_http_requests_total{status=\"2xx\"} 2\n"), "{text}");
+    for name in ["hewei_rooms 0", "hewei_people 0", "hewei_recordings_recording 0"] {
+        assert!(text.lines().any(|line| line == name), "{name} in {text}");
+    }
+    for line in text.lines().filter(|line| !line.starts_with("# TYPE ")) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with("hewei_") && value.parse::<u64>().is_ok(), "{line}");
+    }
+    // No series is given twice, or Prometheus takes none.
+    let mut names: Vec<_> =
+        text.lines().filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "{text}");
+
+    server.server.app().store.close().await;
+    let answer = get("/readyz").to(server.address()).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(get("/livez").to(server.address()).await.status, StatusCode::OK);
+    server.server.stop().await;
+}

@@ -1,0 +1,307 @@
+//! Playing, verifying and taking along a real package.
+
+use std::{io::Write, path::PathBuf, process::Command, sync::Arc};
+
+use hewei_model::{Codec, MediaKind, MonoNs, ParticipantId, RecordingId, Role, RoomId, SessionId, TrackId};
+use hewei_recorder::{Recording, RecordingMeta, TrackMeta};
+use hewei_store::RecordingState;
+use hyper::{Method, StatusCode, header};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::{
+    client::{Answer, ask, get},
+    server::TestServer,
+};
+
+struct Recorded {
+    server: TestServer,
+    id: RecordingId,
+    room: RoomId,
+    package: PathBuf,
+}
+
+/// A server with one sealed recording: thirty seconds of one person's sound.
+async fn recorded() -> Recorded {
+    let server = TestServer::start().await;
+    let (case_id, room) = server.case_with_room("2026-1").await;
+    let now = OffsetDateTime::now_utc();
+    let start = MonoNs(1_000_000_000);
+    let (recording, session) = (RecordingId::generate(), SessionId::generate());
+    let meta = RecordingMeta {
+        recording,
+        session,
+        case_id,
+        case_number: "2026-1".into(),
+        case_title: "青苗补偿".into(),
+        room,
+        room_name: "一号".into(),
+        started_at: now,
+        started_mono: start,
+    };
+    let app = server.server.app();
+    let root = app.config.recordings_folder();
+    std::fs::create_dir_all(&root).unwrap();
+    let mut writing = Recording::create(&root, meta, Arc::clone(&app.identity)).unwrap();
+    let (participant, track) = (ParticipantId::generate(), TrackId::generate());
+    writing.person_joined(participant, "王调解员", Role::Mediator, start);
+    writing.consent(participant, "王调解员", true, start);
+    let meta = TrackMeta {
+        track,
+        participant,
+        name: "王调解员".into(),
+        role: Role::Mediator,
+        kind: MediaKind::Audio,
+        codec: Codec::Opus,
+    };
+    writing.track_opened(meta, start);
+    let mut at = start;
+    for packet in 0..1_500_u32 {
+        at = MonoNs(start.0 + u64::from(packet) * 20_000_000);
+        let mut rtp = vec![0x80, 111];
+        rtp.extend_from_slice(&(packet as u16).to_be_bytes());
+        rtp.extend_from_slice(&(packet * 960).to_be_bytes());
+        rtp.extend_from_slice(&7_u32.to_be_bytes());
+        // A CELT frame of 20 ms, of changing content.
+        rtp.push(0xf8);
+        rtp.extend((0..60).map(|byte| (packet as u8).wrapping_mul(31).wrapping_add(byte)));
+        writing.packet(track, at, &rtp);
+        if packet % 10 == 0 {
+            writing.tick(at, now).unwrap();
+        }
+    }
+    let sealed = writing.close(at, now).unwrap();
+    app.store
+        .add_recording(&hewei_store::Recording {
+            id: recording,
+            session_id: session,
+            room_id: room,
+            case_id,
+            state: RecordingState::Sealed,
+            started_at: now,
+            ended_at: Some(now),
+            package: Some(sealed.package.to_str().unwrap().to_owned()),
+            head_hash: Some(sealed.head_hash),
+            detail: None,
+        })
+        .await
+        .unwrap();
+    Recorded { server, id: recording, room, package: sealed.package }
+}
+
+impl Recorded {
+    async fn get(&self, path: &str, role: Role) -> Answer {
+        get(format!("/api/v1/recordings/{}{path}", self.id))
+            .token(&self.server.token(role))
+            .to(self.server.address())
+            .await
+    }
+
+    async fn tracks(&self) -> Value {
+        let answer = self.get("/tracks", Role::Lawyer).await;
+        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+        answer.json()
+    }
+}
+
+#[tokio::test]
+async fn a_track_plays_whole_and_in_ranges() {
+    let r = recorded().await;
+    let listed = r.tracks().await;
+    let track = &listed["tracks"][0];
+    assert_eq!(track["person"], "王调解员");
+    assert_eq!(track["content_type"], "audio/mp4");
+    assert!(track["duration_ms"].as_u64().unwrap().abs_diff(30_000) <= 500, "{track}");
+    let ticket = listed["ticket"].as_str().unwrap();
+    let path =
+        format!("/api/v1/recordings/{}/tracks/{}?ticket={ticket}", r.id, track["id"].as_str().unwrap());
+    let address = r.server.address();
+
+    let whole = get(&path).to(address).await;
+    assert_eq!(whole.status, StatusCode::OK);
+    assert_eq!(whole.header(header::ACCEPT_RANGES), "bytes");
+    assert_eq!(whole.header(header::CONTENT_TYPE), "audio/mp4");
+    let bytes = whole.body.len();
+    assert_eq!(bytes as u64, track["bytes"].as_u64().unwrap());
+    assert_eq!(&whole.body[4..8], b"ftyp");
+
+    // Over the seams of the files too: 30 s are several segments.
+    for (first, last) in
+        [(0, 0), (0, bytes - 1), (1, bytes / 2), (bytes / 2, bytes - 1), (bytes - 1, bytes - 1)]
+    {
+        let part = get(&path).header("range", format!("bytes={first}-{last}")).to(address).await;
+        assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
+        assert_eq!(part.header(header::CONTENT_RANGE), format!("bytes {first}-{last}/{bytes}"));
+        assert_eq!(part.body, whole.body.slice(first..=last), "{first}-{last}");
+    }
+    let end = get(&path).header("range", "bytes=-10").to(address).await;
+    assert_eq!(end.body, whole.body.slice(bytes - 10..));
+    let beyond = get(&path).header("range", format!("bytes={bytes}-")).to(address).await;
+    assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(beyond.header(header::CONTENT_RANGE), format!("bytes */{bytes}"));
+    let etag = whole.header(header::ETAG).to_owned();
+    let same = get(&path).header("range", "bytes=0-1").header("if-range", etag).to(address).await;
+    assert_eq!(same.status, StatusCode::PARTIAL_CONTENT);
+    let other = get(&path).header("range", "bytes=0-1").header("if-range", "\"other\"").to(address).await;
+    assert_eq!(other.status, StatusCode::OK);
+
+    let head = ask(Method::HEAD, &path).to(address).await;
+    assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
+    assert_eq!(head.header(header::CONTENT_LENGTH), bytes.to_string());
+    r.server.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_ticket_opens_its_recording_alone() {
+    let r = recorded().await;
+    let listed = r.tracks().await;
+    let (track, ticket) = (listed["tracks"][0]["id"].as_str().unwrap(), listed["ticket"].as_str().unwrap());
+    let address = r.server.address();
+    let other = RecordingId::generate();
+    let token = r.server.token(Role::Mediator);
+    for path in [
+        format!("/api/v1/recordings/{}/tracks/{track}", r.id),
+        format!("/api/v1/recordings/{}/tracks/{track}?ticket=", r.id),
+        format!("/api/v1/recordings/{}/tracks/{track}?ticket={token}", r.id),
+        format!("/api/v1/recordings/{}/tracks/{track}?ticket={}x", r.id, ticket),
+        format!("/api/v1/recordings/{other}/tracks/{track}?ticket={ticket}"),
+        format!("/api/v1/recordings/{}/package", r.id),
+        format!("/api/v1/recordings/{}/package?ticket={token}", r.id),
+    ] {
+        let answer = get(&path).to(address).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (StatusCode::UNAUTHORIZED, "ticket_invalid"),
+            "{path}"
+        );
+    }
+    let as_token = get("/api/v1/me").token(ticket).to(address).await;
+    assert_eq!(as_token.status, StatusCode::UNAUTHORIZED);
+    for unknown in [TrackId::generate().to_string(), "..%2f..%2fhewei.sqlite".to_owned()] {
+        let path = format!("/api/v1/recordings/{}/tracks/{unknown}?ticket={ticket}", r.id);
+        assert_eq!(get(path).to(address).await.status, StatusCode::NOT_FOUND);
+    }
+    r.server.server.stop().await;
+}
+
+#[tokio::test]
+async fn it_verifies_and_a_flipped_byte_is_named() {
+    let r = recorded().await;
+    let answer = r.get("/verification", Role::Auditor).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    let verification = answer.json();
+    assert_eq!(verification["verdict"], "intact", "{verification}");
+    assert_eq!(verification["findings"], serde_json::json!([]));
+
+    let segment = find(&r.package, "000001.m4s");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let verification = r.get("/verification", Role::Mediator).await.json();
+    assert_eq!(verification["verdict"], "altered");
+    let named = segment.strip_prefix(&r.package).unwrap().to_str().unwrap();
+    let findings = verification["findings"].as_array().unwrap();
+    assert!(
+        findings.iter().any(|finding| finding["file"] == named && finding["at_ms"].is_u64()),
+        "{findings:?}"
+    );
+
+    let command = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_hewei"))
+            .arg("verify")
+            .arg(&r.package)
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let output = command(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stdout).unwrap().contains(named));
+    let json: Value = serde_json::from_slice(&command(&["--json"]).stdout).unwrap();
+    assert_eq!(json["verdict"], "altered");
+    assert_eq!(r.server.audited().await, ["recording.verify", "recording.verify"]);
+    r.server.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_package_comes_as_a_tar_that_verifies_elsewhere() {
+    let r = recorded().await;
+    let ticket = r.tracks().await["ticket"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/recordings/{}/package?ticket={ticket}", r.id);
+    let head = ask(Method::HEAD, &path).to(r.server.address()).await;
+    let answer = get(&path).to(r.server.address()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header(header::CONTENT_TYPE), "application/x-tar");
+    assert!(answer.header(header::CONTENT_DISPOSITION).contains(&format!("hewei-{}.tar", r.id)));
+    assert_eq!(head.header(header::CONTENT_LENGTH), answer.body.len().to_string());
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = std::fs::File::create(folder.path().join("a.tar")).unwrap();
+    file.write_all(&answer.body).unwrap();
+    let unpacked = Command::new("tar").args(["-xf", "a.tar"]).current_dir(folder.path()).status().unwrap();
+    assert!(unpacked.success());
+    let package = folder.path().join(r.package.file_name().unwrap());
+    let ca = r.server.folder.path().join("data/keys/recorder/ca.pem");
+    let output = Command::new(env!("CARGO_BIN_EXE_hewei"))
+        .arg("verify")
+        .arg(&package)
+        .args(["--json", "--ca"])
+        .arg(&ca)
+        .output()
+        .unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &json["verdict"]), (Some(0), &Value::from("intact")), "{json}");
+    assert_eq!(json["ca_from_outside"], true);
+
+    let nothing =
+        Command::new(env!("CARGO_BIN_EXE_hewei")).args(["verify", "/nothing/here"]).output().unwrap();
+    assert_eq!(nothing.status.code(), Some(2));
+    assert_eq!(r.server.audited().await, ["recording.export", "recording.view"]);
+    r.server.server.stop().await;
+}
+
+#[tokio::test]
+async fn auditors_get_no_media_other_rooms_nothing_and_open_recordings_wait() {
+    let r = recorded().await;
+    assert_eq!(r.get("/tracks", Role::Auditor).await.problem(), "role_forbidden");
+    assert_eq!(r.get("", Role::Auditor).await.json()["state"], "sealed");
+    let address = r.server.address();
+    let elsewhere = r.server.token_for(Role::Lawyer, Some(RoomId::generate()));
+    for path in ["", "/tracks", "/verification"] {
+        let answer = get(format!("/api/v1/recordings/{}{path}", r.id)).token(&elsewhere).to(address).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::FORBIDDEN, "room_forbidden"));
+    }
+    assert_eq!(get("/api/v1/recordings").token(&elsewhere).to(address).await.json(), serde_json::json!([]));
+    let here = r.server.token_for(Role::Lawyer, Some(r.room));
+    let list = get("/api/v1/recordings").token(&here).to(address).await.json();
+    assert_eq!(list[0]["id"], r.id.to_string());
+
+    let store = &r.server.server.app().store;
+    let mut recording = store.recording(r.id).await.unwrap().unwrap();
+    recording.state = RecordingState::Sealing;
+    store.update_recording(&recording).await.unwrap();
+    for path in ["/tracks", "/verification"] {
+        let answer = r.get(path, Role::Mediator).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (StatusCode::CONFLICT, "recording_not_sealed")
+        );
+    }
+    r.server.server.stop().await;
+}
+
+fn find(folder: &std::path::Path, name: &str) -> PathBuf {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let found = find(&path, name);
+            if found.exists() {
+                return found;
+            }
+        } else if path.file_name().unwrap() == name {
+            return path;
+        }
+    }
+    PathBuf::new()
+}
