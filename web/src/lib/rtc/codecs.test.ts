@@ -15,8 +15,9 @@ describe('codecs', () => {
     expect(chooseCodecs(CODECS).map((codec) => CODECS.indexOf(codec))).toEqual([3, 4, 0, 1])
   })
 
-  it('puts VP8 first when asked', () => {
-    expect(chooseCodecs([...CODECS].reverse(), 'VP8').map((codec) => CODECS.indexOf(codec))).toEqual([0, 4, 3, 1])
+  it('offers one video codec alone when asked', () => {
+    expect(chooseCodecs(CODECS, 'VP8').map((codec) => CODECS.indexOf(codec))).toEqual([0, 1])
+    expect(chooseCodecs(CODECS, 'H264').map((codec) => CODECS.indexOf(codec))).toEqual([3, 4, 1])
   })
 
   it('keeps Opus and G.711', () => {

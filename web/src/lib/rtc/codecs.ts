@@ -1,4 +1,4 @@
-// Which codecs are offered, and in which order.
+// Which codecs are offered.
 
 export type PreferredCodec = 'H264' | 'VP8'
 
@@ -16,14 +16,17 @@ interface CodecLike {
  * some 4 KB of SDP, and a room may have dozens. */
 const TAKEN = ['video/h264', 'video/vp8', 'video/rtx', 'audio/opus', 'audio/pcma', 'audio/pcmu']
 
-/** Those of `codecs` that the server takes, the preferred video codec first. H.264 goes in packetization mode 1 only.
- * A browser that knows none of them offers what it has. */
-export function chooseCodecs<T extends CodecLike>(codecs: readonly T[], preferred: PreferredCodec = 'H264'): T[] {
+/** Those of `codecs` that the server takes, H.264 first, in packetization mode 1 only. With `only`, no other video codec
+ * is among them: of several that it is offered the server chooses by its own setting. A browser that knows none of them
+ * offers what it has. */
+export function chooseCodecs<T extends CodecLike>(codecs: readonly T[], only: PreferredCodec | null = null): T[] {
+  const unwanted = only === null ? '' : only === 'H264' ? 'video/vp8' : 'video/h264'
   const chosen = codecs.filter((codec) => {
     const name = codec.mimeType.toLowerCase()
-    return TAKEN.includes(name) && (name !== 'video/h264' || /packetization-mode=1/.test(codec.sdpFmtpLine ?? ''))
+    if (name === unwanted || !TAKEN.includes(name)) return false
+    return name !== 'video/h264' || /packetization-mode=1/.test(codec.sdpFmtpLine ?? '')
   })
-  const rank = (codec: T) => (codec.mimeType.toLowerCase() === `video/${preferred.toLowerCase()}` ? 0 : 1)
+  const rank = (codec: T) => (codec.mimeType.toLowerCase() === 'video/h264' ? 0 : 1)
   return (chosen.length > 0 ? chosen : [...codecs])
     .map((codec, index) => ({ codec, index }))
     .sort((a, b) => rank(a.codec) - rank(b.codec) || a.index - b.index)

@@ -21,6 +21,7 @@ export interface MediaOptions {
   /** Own tracks to publish; absent on a wall. An absent microphone still gets its m-line, so that one plugged in later
    * needs no renegotiation. */
   publish?: Record<MediaKindName, MediaStreamTrack | null>
+  /** The only video codec to publish in. */
   codec?: PreferredCodec | null
 }
 
@@ -146,7 +147,7 @@ export class Media {
     const transceiver = this.pc.addTransceiver(track ?? kind, init)
     this.#senders[kind] = transceiver
     const codecs = RTCRtpSender.getCapabilities(kind)?.codecs ?? []
-    transceiver.setCodecPreferences(chooseCodecs(codecs, this.#options.codec ?? 'H264'))
+    transceiver.setCodecPreferences(chooseCodecs(codecs, this.#options.codec))
   }
 
   async #sendOffer(id: number): Promise<void> {

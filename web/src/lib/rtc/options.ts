@@ -1,4 +1,4 @@
-// `?codec=H264|VP8` on the first page of a tab decides which video codec is offered first.
+// `?codec=H264|VP8` on the first page of a tab makes that the only video codec it publishes in.
 
 import { readPreferred, type PreferredCodec } from './codecs'
 
