@@ -1,0 +1,159 @@
+//! Offers of real clients, and what is answered.
+
+use std::time::Instant;
+
+use hewei_model::{Codec, MediaKind};
+use hewei_peer::{Identity, Peer, Secrets, Use, sdp::Offer};
+use proptest::prelude::*;
+
+const CHROMIUM: &str = include_str!("offers/chromium-156.sdp");
+const AIORTC: &str = include_str!("offers/aiortc-1.16.sdp");
+const PREFERENCE: [Codec; 5] = [Codec::H264, Codec::Vp8, Codec::Opus, Codec::Pcma, Codec::Pcmu];
+
+fn peer(offer: &Offer) -> Peer {
+    let secrets = Secrets {
+        ice_ufrag: "ours".into(),
+        ice_pwd: "our-password-of-some-length".into(),
+        first_ssrc: 1_000,
+    };
+    Peer::new(Instant::now(), Identity::generate().expect("generates"), secrets, offer)
+}
+
+fn answer(peer: &mut Peer, offer: &Offer, publish: &[Codec]) -> Vec<Vec<String>> {
+    let candidates = [([192, 0, 2, 1], 8443).into()];
+    let text = peer.answer(offer, publish, |_| usize::MAX, &candidates).expect("answers");
+    assert!(text.lines().all(|line| line.as_bytes().get(1) == Some(&b'=')), "{text}");
+    text.split("\r\nm=").map(|section| section.lines().map(str::to_owned).collect()).collect()
+}
+
+fn has(section: &[String], line: &str) -> bool {
+    section.iter().any(|known| known == line)
+}
+
+#[test]
+fn chromium_publishes_h264_and_opus_and_gets_slots_for_all_codecs() {
+    let offer = Offer::parse(CHROMIUM).expect("Chromium's offer");
+    let sections = answer(&mut peer(&offer), &offer, &PREFERENCE);
+    let [session, audio, video, audio_slot, video_slot] = &sections[..] else { panic!("{sections:?}") };
+    assert!(has(session, "a=ice-lite"));
+    assert!(has(session, "a=group:BUNDLE 0 1 2 3"));
+
+    assert!(has(audio, "a=recvonly") && has(audio, "a=setup:passive"));
+    assert!(audio.iter().any(|line| line.ends_with("opus/48000/2")));
+    assert!(has(video, "a=recvonly"));
+    let rtpmaps: Vec<_> = video.iter().filter(|line| line.starts_with("a=rtpmap")).collect();
+    assert_eq!(rtpmaps.len(), 2, "one codec and its RTX: {rtpmaps:?}");
+    assert!(video.iter().any(|line| line.contains("packetization-mode=1;profile-level-id=42e01f")));
+    for feedback in ["nack", "nack pli", "ccm fir", "transport-cc"] {
+        assert!(
+            video.iter().any(|line| line.starts_with("a=rtcp-fb:") && line.ends_with(feedback)),
+            "{feedback}"
+        );
+    }
+    assert!(video.iter().any(|line| line.contains("transport-wide-cc")));
+
+    assert!(has(audio_slot, "a=sendonly") && has(video_slot, "a=sendonly"));
+    for codec in ["H264/90000", "VP8/90000"] {
+        assert!(
+            video_slot.iter().any(|line| line.starts_with("a=rtpmap") && line.ends_with(codec)),
+            "{codec}"
+        );
+    }
+    assert!(
+        !video_slot.iter().any(|line| line.contains("transport-cc")),
+        "we send no transport-wide numbers"
+    );
+    assert!(has(video_slot, "a=ssrc-group:FID 1003 1004"));
+    assert!(
+        video_slot
+            .iter()
+            .any(|line| line.starts_with("a=candidate:0 1 udp") && line.contains("192.0.2.1 8443"))
+    );
+}
+
+#[test]
+fn who_may_not_publish_is_answered_inactive() {
+    let offer = Offer::parse(CHROMIUM).expect("Chromium's offer");
+    let sections = answer(&mut peer(&offer), &offer, &[]);
+    assert!(has(&sections[1], "a=inactive") && has(&sections[2], "a=inactive"));
+    assert!(has(&sections[3], "a=sendonly"));
+}
+
+#[test]
+fn a_server_that_prefers_vp8_gets_vp8() {
+    let offer = Offer::parse(CHROMIUM).expect("Chromium's offer");
+    let sections = answer(&mut peer(&offer), &offer, &[Codec::Vp8, Codec::H264, Codec::Opus]);
+    assert!(sections[2].iter().any(|line| line.ends_with("VP8/90000")));
+    assert!(!sections[2].iter().any(|line| line.contains("H264")));
+}
+
+#[test]
+fn a_new_offer_keeps_slots_and_their_ssrcs() {
+    let first = Offer::parse(CHROMIUM).expect("Chromium's offer");
+    let mut peer = peer(&first);
+    let before = answer(&mut peer, &first, &PREFERENCE);
+    let section = CHROMIUM.rsplit_once("m=video").expect("has a slot").1.replace("a=mid:3", "a=mid:4");
+    let more = format!("{CHROMIUM}m=video{section}");
+    let after = answer(&mut peer, &Offer::parse(&more).expect("one more"), &PREFERENCE);
+    assert_eq!(after.len(), before.len() + 1);
+    let ssrcs = |section: &[String]| {
+        section.iter().filter(|line| line.starts_with("a=ssrc")).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(ssrcs(&before[4]), ssrcs(&after[4]));
+    assert_ne!(ssrcs(&after[4]), ssrcs(&after[5]));
+
+    let swapped = CHROMIUM.replacen("m=audio", "m=video", 1);
+    let swapped = Offer::parse(&swapped).expect("parses");
+    assert!(peer.answer(&swapped, &PREFERENCE, |_| 1, &[]).is_err(), "an m-line does not change its kind");
+}
+
+#[test]
+fn aiortc_is_answered_too() {
+    let offer = Offer::parse(AIORTC).expect("aiortc's offer");
+    let mut peer = peer(&offer);
+    answer(&mut peer, &offer, &PREFERENCE);
+    let uses: Vec<_> = peer
+        .media()
+        .map(|(_, _, kind, used)| match used {
+            Use::Publication(publication) => (kind, Some(publication.codec)),
+            Use::Slot(_) => (kind, None),
+            Use::Unused => panic!("nothing is unused"),
+        })
+        .collect();
+    assert_eq!(
+        uses,
+        [
+            (Some(MediaKind::Audio), Some(Codec::Opus)),
+            (Some(MediaKind::Video), Some(Codec::H264)),
+            (Some(MediaKind::Video), None)
+        ]
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Offers with lines taken out, doubled, cut and scrambled are answered or refused; they never panic.
+    #[test]
+    fn broken_offers_are_answered_or_refused(
+        edits in proptest::collection::vec((0usize..400, 0u8..4, any::<u16>()), 1..12),
+        chromium: bool,
+    ) {
+        let mut lines: Vec<String> = if chromium { CHROMIUM } else { AIORTC }.lines().map(str::to_owned).collect();
+        for (at, edit, with) in edits {
+            let at = at % lines.len().max(1);
+            let Some(line) = lines.get(at).cloned() else { break };
+            match edit {
+                0 => _ = lines.remove(at),
+                1 => lines.insert(at, line),
+                2 => lines[at] = line.chars().take(usize::from(with) % (line.len() + 1)).collect(),
+                _ => lines[at] = line.chars().map(|c| if c.is_ascii_digit() { char::from(b'0' + (with % 10) as u8) } else { c }).collect(),
+            }
+        }
+        let text = lines.join("\r\n") + "\r\n";
+        if let Ok(offer) = Offer::parse(&text) {
+            let mut peer = peer(&offer);
+            let _ = peer.answer(&offer, &PREFERENCE, |_| usize::MAX, &[([127, 0, 0, 1], 1).into()]);
+        }
+    }
+}
