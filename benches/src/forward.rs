@@ -164,7 +164,8 @@ fn floor(subscribers: usize, segments: usize) -> Result<f64> {
     let datagram = 12 + PAYLOAD + TAG;
     let mut buffers = vec![vec![0u8; datagram * segments]; BATCH];
     let mut targets = Vec::with_capacity(BATCH);
-    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, Some(nix::cmsg_space!(u16)));
+    let mut headers =
+        MultiHeaders::<SockaddrIn>::preallocate(BATCH, (segments > 1).then(|| nix::cmsg_space!(u16)));
     let segment = datagram as u16;
     let control = [ControlMessage::UdpGsoSegments(&segment)];
     let mut flush = |buffers: &[Vec<u8>], targets: &mut Vec<Option<SockaddrIn>>| -> Result<()> {
