@@ -68,8 +68,10 @@ impl Client {
 
     /// The next message; `None` when the server closed.
     pub async fn next(&mut self) -> Option<Value> {
+        // The server's pings are messages too, and must not lengthen the wait.
+        let until = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a message in time")?;
+            let message = tokio::time::timeout_at(until, self.socket.next()).await.expect("a message in time")?;
             match message {
                 Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
                 Ok(Message::Close(_)) | Err(_) => return None,
@@ -106,8 +108,9 @@ impl Client {
 
     /// Waits for the close frame and gives its code; messages before it are passed over.
     pub async fn hear_close(&mut self) -> Option<CloseCode> {
+        let until = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a close in time")?;
+            let message = tokio::time::timeout_at(until, self.socket.next()).await.expect("a close in time")?;
             match message {
                 Ok(Message::Close(frame)) => return frame.map(|frame| frame.code),
                 Ok(_) => {}

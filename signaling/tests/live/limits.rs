@@ -62,7 +62,7 @@ async fn malformed_messages_are_answered_and_the_connection_stays() {
         "{",
         "[]",
         r#"{"type":"unknown"}"#,
-        r#"{"type":"ping","extra":1}"#,
+        r#"{"type":"set_consent","record":true,"extra":1}"#,
         r#"{"type":"offer","offer_id":-1,"sdp":""}"#,
         r#"{"type":"set_muted","kind":"smell","muted":true}"#,
         "\u{0}\u{1}",
