@@ -1,5 +1,6 @@
-// Who the person in this browser tab is. The token lives in `sessionStorage` alone: it survives a reload and ends
-// with the tab.
+// Who the person in this browser tab is. A staff token lives in `sessionStorage` alone: it survives a reload and ends
+// with the tab. A party's is kept by its invitation code in `localStorage` too, until the session is over: the code
+// works once, and a phone that lost the tab must get back in by the same link. Only who has the link can use it.
 
 import type { Grant, RoleName } from './api/types'
 
@@ -22,19 +23,20 @@ export interface JoinChoice {
 }
 
 const SESSION_KEY = 'hewei.session'
+const SEAT_KEY = 'hewei.seat'
 
-function read<T>(key: string): T | null {
+function read<T>(key: string, storage = sessionStorage): T | null {
   try {
-    const text = sessionStorage.getItem(key)
+    const text = storage.getItem(key)
     return text === null ? null : (JSON.parse(text) as T)
   } catch {
     return null
   }
 }
 
-function write(key: string, value: unknown): void {
+function write(key: string, value: unknown, storage = sessionStorage): void {
   try {
-    sessionStorage.setItem(key, JSON.stringify(value))
+    storage.setItem(key, JSON.stringify(value))
   } catch {
     // Storage is switched off: a reload will then ask for the link again.
   }
@@ -58,6 +60,24 @@ export const session = {
   accept(grant: Grant, code: string): void {
     current = { ...grant, code }
     write(SESSION_KEY, current)
+    write(SEAT_KEY, current, localStorage)
+  },
+  /** The seat that this browser took with an invitation's code, if it still holds. */
+  resume(code: string): Session | null {
+    if (current?.code === code) return current
+    const seat = code === '' ? null : read<Session>(SEAT_KEY, localStorage)
+    if (seat?.code !== code || !(Date.parse(seat.expires_at ?? '') > Date.now())) return null
+    current = seat
+    write(SESSION_KEY, current)
+    return seat
+  },
+  /** The session is over: nobody at this browser gets back in. */
+  giveUpSeat(): void {
+    try {
+      localStorage.removeItem(SEAT_KEY)
+    } catch {
+      // Storage is switched off: nothing was kept.
+    }
   },
   clear(): void {
     current = null
