@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -82,10 +82,18 @@ impl Folder {
         Ok(Writing { path: path.to_owned(), file, hasher: FileHasher::default(), dirty: true })
     }
 
-    /// Appends to a file.
+    /// Appends to a file: all of `bytes`, or nothing.
     pub(crate) fn append(&self, writing: &mut Writing, bytes: &[u8]) -> Result<(), RecorderError> {
         writing.dirty = true;
-        writing.file.write_all(bytes).map_err(|source| error(&self.root.join(&writing.path), source))?;
+        if let Err(source) = writing.file.write_all(bytes) {
+            // What was written of it must not stand before the next append.
+            let before = writing.bytes();
+            let cut = writing.file.set_len(before).and_then(|()| writing.file.seek(SeekFrom::Start(before)));
+            if let Err(error) = cut {
+                tracing::error!(path = writing.path, %error, "a half-written append cannot be taken back");
+            }
+            return Err(error(&self.root.join(&writing.path), source));
+        }
         writing.hasher.update(bytes);
         Ok(())
     }

@@ -43,6 +43,9 @@ pub enum RecorderError {
     /// A finished track's head cannot be made.
     #[error("a finished track's head cannot be made: {0}")]
     Container(#[from] mp4_atom::Error),
+    /// A document's name cannot be a file's name.
+    #[error("{0:?} cannot be a document's name: use letters, digits, '.', '_' and '-'")]
+    Name(String),
     /// The package is still being recorded, was interrupted, or was changed.
     #[error("{package}: the journal has no close line, so it is not a finished package")]
     NotClosed {

@@ -8,7 +8,7 @@ use std::{
 
 use hewei_evidence::{
     journal::{self, Event, Line, TrackSummary},
-    verify::Package,
+    verify::{Options, Package, Verification, VerifyError},
 };
 
 use crate::{RecorderError, files::error};
@@ -66,6 +66,11 @@ fn inside(root: &Path, path: &str) -> Option<PathBuf> {
     let relative = Path::new(path);
     let plain = relative.components().all(|component| matches!(component, Component::Normal(_)));
     (plain && !path.is_empty()).then(|| root.join(relative))
+}
+
+/// Verifies the package in a folder.
+pub fn verify(package: &Path, options: &Options<'_>) -> Result<Verification, VerifyError> {
+    hewei_evidence::verify::verify(&Directory::new(package), options)
 }
 
 /// The tracks of a closed package, in the order they began, from the journal's last line.

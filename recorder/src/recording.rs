@@ -39,6 +39,10 @@ const HEAD_EVERY: Duration = Duration::from_secs(4);
 const SEGMENT: Duration = Duration::from_secs(10);
 /// How long a segment file is at most.
 const SEGMENT_MAX: Duration = Duration::from_secs(15);
+/// Events kept while the journal cannot be written: hours of a large session's.
+const EVENTS_MAX: usize = 65_536;
+/// A track may take so long to begin.
+const BEGINNING_MAX: Duration = Duration::from_secs(1);
 /// References an index box can hold.
 const INDEX_PARTS_MAX: usize = 65_535;
 
@@ -124,6 +128,7 @@ struct Recorded {
     meta: TrackMeta,
     track: Track,
     open: bool,
+    opened_at: MonoNs,
     first_epoch: Option<Epoch>,
     epochs: Vec<EpochFolder>,
     segment: Option<Segment>,
@@ -140,6 +145,8 @@ pub struct Recording {
     chain: Chain,
     /// Events that wait for the media before them to be on the disk.
     waiting: Vec<(Event, MonoNs)>,
+    /// Events that did not fit there.
+    dropped: u64,
     consents: String,
     tracks: Vec<Recorded>,
     heads: u64,
@@ -160,6 +167,7 @@ impl Recording {
             journal,
             chain: Chain::default(),
             waiting: Vec::new(),
+            dropped: 0,
             consents: String::new(),
             tracks: Vec::new(),
             heads: 0,
@@ -255,7 +263,7 @@ impl Recording {
             }
             _ => {}
         }
-        self.waiting.push((event, at));
+        self.note(event, at);
     }
 
     /// A track begins.
@@ -276,6 +284,7 @@ impl Recording {
             meta,
             track,
             open: true,
+            opened_at: at,
             first_epoch: None,
             epochs: Vec::new(),
             segment: None,
@@ -302,9 +311,22 @@ impl Recording {
         let Some(index) = self.index(track) else { return };
         self.tracks[index].track.close(at);
         self.write_outputs(index, at);
+        if self.tracks[index].first_epoch.is_none() {
+            self.note_beginning(index, at, at);
+        }
         self.tracks[index].open = false;
         self.finish_segment(index, at);
         self.journal(Event::TrackClose { track }, at);
+    }
+
+    /// Puts a document into the package: minutes, an agreement, the text that was consented to. `name` is of
+    /// letters, digits, `.`, `_` and `-`, and no two documents have the same.
+    pub fn document(&mut self, name: &str, bytes: &[u8], at: MonoNs) -> Result<(), RecorderError> {
+        let plain = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
+        if !name.starts_with(|char: char| char.is_ascii_alphanumeric()) || !name.chars().all(plain) {
+            return Err(RecorderError::Name(name.chars().take(64).collect()));
+        }
+        self.file(&format!("data/docs/{name}"), bytes, at)
     }
 
     /// Lets time pass: gives up holes, writes what is due, brings it to the disk once a second and signs the
@@ -357,10 +379,10 @@ impl Recording {
             tag_files.insert(name.to_owned(), self.folder.write(name, text.as_bytes())?.sha256);
         }
         let duration = now.since(self.meta.started_mono);
-        self.waiting.push((
+        self.note(
             Event::Close { duration_ms: duration.as_millis() as u64, tracks: summaries.clone(), tag_files },
             now,
-        ));
+        );
         self.sync(now, true)?;
 
         let journal = self.journal;
@@ -388,6 +410,15 @@ impl Recording {
         let package = folder.root().to_owned();
         let head_hash = self.head_hash.map(|hash| hash.to_string()).unwrap_or_default();
         Ok(Sealed { package, head_hash, tracks: summaries, duration })
+    }
+
+    fn note(&mut self, event: Event, at: MonoNs) {
+        // A close line is worth more than any other.
+        if self.waiting.len() < EVENTS_MAX || matches!(event, Event::Close { .. }) {
+            self.waiting.push((event, at));
+        } else {
+            self.dropped += 1;
+        }
     }
 
     fn index(&self, track: TrackId) -> Option<usize> {
@@ -432,7 +463,7 @@ impl Recording {
                 tracing::error!(%track, %error, "a fragment was not written");
                 let end = self.ms(index, self.tracks[index].track.end());
                 let reason = Some(error.to_string());
-                self.waiting.push((
+                self.note(
                     Event::Gap {
                         track,
                         kind: GapKind::RecorderFault,
@@ -442,7 +473,7 @@ impl Recording {
                         reason,
                     },
                     at,
-                ));
+                );
             }
         }
     }
@@ -451,6 +482,9 @@ impl Recording {
         let track = self.tracks[index].meta.track;
         match output {
             Output::Init { epoch, data, size } => {
+                if epoch == 0 {
+                    self.note_beginning(index, self.tracks[index].track.begins().unwrap_or(at), at);
+                }
                 self.finish_segment(index, at);
                 let recorded = &mut self.tracks[index];
                 let path = format!(
@@ -462,7 +496,7 @@ impl Recording {
                 }
                 recorded.epochs.push(EpochFolder { path: path.clone(), segments: Vec::new() });
                 let codec = recorded.meta.codec;
-                self.waiting.push((
+                self.note(
                     Event::Layer {
                         track,
                         epoch,
@@ -471,7 +505,7 @@ impl Recording {
                         height: size.map(|(_, height)| height),
                     },
                     at,
-                ));
+                );
                 self.file(&format!("{path}/init.{}", container(codec)), &data, at)
             }
             Output::Fragment { start, duration, sync, data } => self.write_fragment(
@@ -482,20 +516,40 @@ impl Recording {
             ),
             Output::Gap { kind, from, to, packets } => {
                 let (from_ms, to_ms) = (self.ms(index, from), self.ms(index, to));
-                self.waiting.push((Event::Gap { track, kind, from_ms, to_ms, packets, reason: None }, at));
+                self.note(Event::Gap { track, kind, from_ms, to_ms, packets, reason: None }, at);
                 Ok(())
             }
             Output::Anchor { rtp, place, arrival } => {
                 let rate = u64::from(self.tracks[index].track.codec().clock_rate_hz());
                 let track_ms = Some(place * 1_000 / rate);
-                self.waiting.push((Event::Clk { track, rtp, ntp: None, track_ms }, arrival));
+                self.note(Event::Clk { track, rtp, ntp: None, track_ms }, arrival);
                 Ok(())
             }
             Output::Fault(what) => {
-                self.waiting.push((Event::Fault { what: format!("track {track}: {what}") }, at));
+                self.note(Event::Fault { what: format!("track {track}: {what}") }, at);
                 Ok(())
             }
         }
+    }
+
+    /// Says why a track has no media at its beginning, or at all.
+    fn note_beginning(&mut self, index: usize, begins: MonoNs, at: MonoNs) {
+        let recorded = &self.tracks[index];
+        if begins.since(recorded.opened_at) < BEGINNING_MAX {
+            return;
+        }
+        let came =
+            recorded.track.first_packet_at().is_some_and(|first| begins.since(first) >= BEGINNING_MAX / 2);
+        let gap = Event::Gap {
+            track: recorded.meta.track,
+            // Packets came and no keyframe did, or nothing came.
+            kind: if came { GapKind::Loss } else { GapKind::Unpublished },
+            from_ms: recorded.opened_at.since(self.meta.started_mono).as_millis() as u64,
+            to_ms: begins.since(self.meta.started_mono).as_millis() as u64,
+            packets: 0,
+            reason: None,
+        };
+        self.note(gap, at);
     }
 
     fn write_fragment(
@@ -534,7 +588,7 @@ impl Recording {
         let file = segment.writing.path.clone();
         recorded.written.push(written);
         let track = recorded.meta.track;
-        self.waiting.push((
+        self.note(
             Event::Seg {
                 file,
                 bytes: data.len() as u64,
@@ -545,7 +599,7 @@ impl Recording {
                 track,
             },
             at,
-        ));
+        );
         Ok(())
     }
 
@@ -558,7 +612,7 @@ impl Recording {
         if let Some(epoch) = recorded.epochs.last_mut() {
             epoch.segments.push((file.clone(), end.saturating_sub(segment.start), hashes.bytes));
         }
-        self.waiting.push((Event::File { file, bytes: hashes.bytes, sha256: hashes.sha256 }, at));
+        self.note(Event::File { file, bytes: hashes.bytes, sha256: hashes.sha256 }, at);
     }
 
     /// Writes the play lists and the head that goes before a finished track's segments.
@@ -623,15 +677,24 @@ impl Recording {
         }
         self.folder.sync_finished()?;
 
-        let mut text = String::new();
-        for (event, at) in std::mem::take(&mut self.waiting) {
-            let utc = self.utc(at);
-            text.push_str(&self.chain.append(&event, utc, at));
-        }
-        if !text.is_empty() {
+        if !self.waiting.is_empty() {
+            let mut chain = self.chain.clone();
+            let mut text = String::new();
+            for (event, at) in &self.waiting {
+                text.push_str(&chain.append(event, self.utc(*at), *at));
+            }
+            // Only what stands in the file is chained on to; else it is tried again the next time.
             self.folder.append(&mut self.journal, text.as_bytes())?;
-            self.folder.sync(&mut self.journal)?;
+            self.chain = chain;
+            self.waiting.clear();
+            if self.dropped > 0 {
+                let what =
+                    format!("{} events did not fit while the journal could not be written", self.dropped);
+                self.dropped = 0;
+                self.note(Event::Fault { what }, now);
+            }
         }
+        self.folder.sync(&mut self.journal)?;
 
         let head = self.chain.head();
         if head.count > self.head_count && (all || now.since(self.head_at) >= HEAD_EVERY) {

@@ -41,8 +41,11 @@ const KEYFRAME_RETRY: Duration = Duration::from_secs(1);
 const PICTURE_MAX: Duration = Duration::from_secs(2);
 /// A new epoch begins only when the last one is so old.
 const EPOCH_MIN: Duration = Duration::from_secs(2);
-/// Packets that come from long ago, one after the other, before the sender is taken to have begun anew.
-const STRAY_PACKETS_MAX: u32 = 16;
+/// How far back a packet can be and still be a resent one: some seconds of 10 Mbit/s.
+const RESENT_PACKETS_MAX: u64 = 3_000;
+/// So many resent packets in a row are too many: the sender has begun anew. One from further back counts for many.
+const STRAYS_MAX: u32 = 512;
+const STRAY_FROM_AFAR: u32 = 32;
 
 /// What a track has to say.
 #[derive(Debug)]
@@ -94,6 +97,7 @@ struct Parameters {
 pub(crate) struct Track {
     codec: Codec,
     ssrc: Option<u32>,
+    first_packet_at: Option<MonoNs>,
     extender: SeqExtender,
     reorder: ReorderBuffer<Packet>,
     strays: u32,
@@ -151,6 +155,7 @@ impl Track {
         Self {
             codec,
             ssrc: None,
+            first_packet_at: None,
             extender: SeqExtender::default(),
             reorder: ReorderBuffer::new(REORDER_WAIT, REORDER_PACKETS_MAX),
             strays: 0,
@@ -192,6 +197,11 @@ impl Track {
         self.timeline.begins().filter(|_| self.epoch.is_some())
     }
 
+    /// When its first packet came.
+    pub(crate) fn first_packet_at(&self) -> Option<MonoNs> {
+        self.first_packet_at
+    }
+
     /// Where the last frame ends, in ticks; of a closed track, where the gap after it ends.
     pub(crate) fn end(&self) -> u64 {
         self.end
@@ -214,6 +224,7 @@ impl Track {
         if self.paused.is_some() {
             return;
         }
+        self.first_packet_at.get_or_insert(arrival);
         if self.ssrc.is_some_and(|ssrc| ssrc != header.ssrc) {
             self.sender_restarts(arrival);
         }
@@ -223,8 +234,10 @@ impl Track {
             Packet { timestamp: header.timestamp, marker: header.marker, arrival, payload: payload.to_vec() };
         match self.reorder.push(sequence, arrival, packet) {
             hewei_media::reorder::Pushed::Late => {
-                self.strays += 1;
-                if self.strays > STRAY_PACKETS_MAX {
+                let far =
+                    self.extender.highest().is_some_and(|highest| sequence + RESENT_PACKETS_MAX < highest);
+                self.strays += if far { STRAY_FROM_AFAR } else { 1 };
+                if self.strays > STRAYS_MAX {
                     self.sender_restarts(arrival);
                 }
                 return;
@@ -297,7 +310,7 @@ impl Track {
         let Some(begins) = self.timeline.begins() else { return };
         let rate = u128::from(self.codec.clock_rate_hz());
         let live = u64::try_from(now.since(begins).as_nanos() * rate / 1_000_000_000).unwrap_or(u64::MAX);
-        if live > self.end + u64::from(self.codec.clock_rate_hz() / 3) {
+        if live > self.end + u64::from(self.codec.clock_rate_hz() / 2) {
             let kind = self.paused.unwrap_or(self.gap_kind(self.waits_for_keyframe));
             self.outputs.push_back(Output::Gap { kind, from: self.end, to: live, packets: self.lost });
             self.end = live;

@@ -112,6 +112,22 @@ fn nothing_is_written_before_the_first_keyframe() {
     assert_eq!(decoded, 150);
     assert_lasts(duration, 10.0);
     assert!(closed.track(sender.meta.track).starts_ms.abs_diff(23 * 1_000 / 15) < 50);
+    let gaps = closed.gaps(sender.meta.track);
+    assert_eq!((gaps.len(), gaps[0].0.as_str(), gaps[0].1), (1, "loss", 0), "{gaps:?}");
+}
+
+#[test]
+fn a_track_without_media_is_named_and_takes_no_room() {
+    let mut session = Session::begin();
+    let sender = Sender::new(Codec::Vp8, "张三", Role::Party, participant(1));
+    session.open(&sender);
+    session.recording.document("minutes.txt", "笔录".as_bytes(), START).expect("written");
+    assert!(session.recording.document("../minutes.txt", b"x", START).is_err());
+    session.play(Vec::new(), START + seconds(5.0));
+    let closed = session.close();
+    assert!(closed.sealed.tracks.is_empty());
+    assert_eq!(closed.gaps(sender.meta.track), [("unpublished".to_owned(), 0, 5_000, 0)]);
+    assert_eq!(run_verifier(closed.identity.ca_pem(), &closed.sealed.package).findings, []);
 }
 
 #[test]
