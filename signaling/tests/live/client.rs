@@ -71,7 +71,8 @@ impl Client {
         // The server's pings are messages too, and must not lengthen the wait.
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let message = tokio::time::timeout_at(until, self.socket.next()).await.expect("a message in time")?;
+            let message =
+                tokio::time::timeout_at(until, self.socket.next()).await.expect("a message in time")?;
             match message {
                 Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
                 Ok(Message::Close(_)) | Err(_) => return None,
@@ -110,7 +111,8 @@ impl Client {
     pub async fn hear_close(&mut self) -> Option<CloseCode> {
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let message = tokio::time::timeout_at(until, self.socket.next()).await.expect("a close in time")?;
+            let message =
+                tokio::time::timeout_at(until, self.socket.next()).await.expect("a close in time")?;
             match message {
                 Ok(Message::Close(frame)) => return frame.map(|frame| frame.code),
                 Ok(_) => {}

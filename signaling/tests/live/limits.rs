@@ -137,7 +137,8 @@ async fn a_room_holds_sixty_four() {
     let mut one_more = server.enter(Role::Mediator).await;
     assert_eq!(one_more.hear_problem().await, "room_full");
     people.pop().unwrap().say(json!({ "type": "leave" })).await;
-    crate::server::until("a place is free", || async { server.server.app().live.people(server.room) == 63 }).await;
+    crate::server::until("a place is free", || async { server.server.app().live.people(server.room) == 63 })
+        .await;
     let mut mediator = server.enter(Role::Mediator).await;
     assert_eq!(mediator.hear("welcome_room").await["lobby"], false);
 }

@@ -2,6 +2,8 @@
 //!
 //! Media themselves are tested in browsers; here clients speak the protocol and offer SDP.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod client;
 mod limits;
 mod rooms;

@@ -199,7 +199,8 @@ async fn the_mediator_ends_the_session_and_the_package_is_sealed() {
     mediator.say(json!({ "type": "end_session" })).await;
     let ended = mediator.hear("ended").await;
     assert_eq!(ended["reason"], "session_ended");
-    let recording = ended["recording_id"].as_str().expect("the mediator may see the recording").parse().unwrap();
+    let recording =
+        ended["recording_id"].as_str().expect("the mediator may see the recording").parse().unwrap();
     let ended = party.hear("ended").await;
     assert_eq!(ended["reason"], "session_ended");
     assert!(ended["recording_id"].is_null(), "a party gets no recording: {ended}");
@@ -217,7 +218,9 @@ async fn the_mediator_ends_the_session_and_the_package_is_sealed() {
     assert!(row.ended_at.is_some() && row.room_id == server.room && row.case_id == server.case);
     let journal = std::path::Path::new(row.package.as_ref().unwrap()).join("data/journal/journal.jsonl");
     let journal = std::fs::read_to_string(journal).unwrap();
-    for what in ["\"t\":\"open\"", "\"t\":\"join\"", "\"t\":\"consent\"", "\"t\":\"audience\"", "\"t\":\"close\""] {
+    for what in
+        ["\"t\":\"open\"", "\"t\":\"join\"", "\"t\":\"consent\"", "\"t\":\"audience\"", "\"t\":\"close\""]
+    {
         assert!(journal.contains(what), "{what} in {journal}");
     }
     until("the room is closed", || async { !live.is_live(server.room) }).await;

@@ -39,8 +39,12 @@ impl TestServer {
             region_id: None,
             created_at: now,
         };
-        let room =
-            hewei_store::Room { id: RoomId::generate(), case_id: case.id, name: "调解室".into(), created_at: now };
+        let room = hewei_store::Room {
+            id: RoomId::generate(),
+            case_id: case.id,
+            name: "调解室".into(),
+            created_at: now,
+        };
         server.app().store.add_case(&case).await.unwrap();
         server.app().store.add_room(&room).await.unwrap();
         Self { server, room: room.id, case: case.id, _folder: folder }

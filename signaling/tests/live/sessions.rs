@@ -131,7 +131,8 @@ async fn what_is_wrong_with_a_request_is_said() {
     assert_eq!((answer.status, answer.problem().as_str()), (403, "role_forbidden"));
     let answer = post(&server, "/whip/nowhere", &token, publishing()).await;
     assert_eq!(answer.status, 404);
-    let answer = post(&server, &format!("/whip/{}", hewei_model::RoomId::generate()), &token, publishing()).await;
+    let answer =
+        post(&server, &format!("/whip/{}", hewei_model::RoomId::generate()), &token, publishing()).await;
     assert_eq!(answer.status, 404);
     let answer = request(address, "GET", &path, Some(&token), None, String::new()).await;
     assert_eq!((answer.status, answer.header("allow")), (405, "POST"));

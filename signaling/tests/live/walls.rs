@@ -34,7 +34,10 @@ async fn wall(server: &TestServer) -> Wall {
         app.live.camera_added(&camera).await.unwrap();
         cameras.push(camera.id);
     }
-    let wall = hewei_store::Wall { id: WallId::generate(), name: "零点夜查".into(), camera_ids: cameras.clone() };
+    let wall =
+        hewei_store::Wall {
+            id: WallId::generate(), name: "零点夜查".into(), camera_ids: cameras.clone()
+        };
     app.store.add_wall(&wall).await.unwrap();
     Wall { id: wall.id, cameras }
 }
@@ -115,7 +118,8 @@ async fn a_wall_shows_its_tiles_and_is_written_down() {
     assert_eq!(actions(&server).await, ["wall.open"]);
     client.say(json!({ "type": "leave" })).await;
     client.hear_close().await;
-    until("the close is written down", || async { actions(&server).await == ["wall.close", "wall.open"] }).await;
+    until("the close is written down", || async { actions(&server).await == ["wall.close", "wall.open"] })
+        .await;
     let rows = server.server.app().store.audit_rows(None, 100).await.unwrap();
     for row in rows {
         assert_eq!(row.entry.purpose_id.map(|id| id.to_string()), Some(purpose.clone()));
@@ -159,7 +163,8 @@ async fn one_camera_by_whep_needs_a_purpose_too() {
     assert_eq!((refused.status, refused.problem().as_str()), (403, "purpose_required"));
     let refused = post(with_purpose.clone(), server.token(Role::Mediator)).await;
     assert_eq!(refused.status, 403);
-    let unknown = post(format!("/whep/camera/{}?purpose={purpose}", CameraId::generate()), token.clone()).await;
+    let unknown =
+        post(format!("/whep/camera/{}?purpose={purpose}", CameraId::generate()), token.clone()).await;
     assert_eq!(unknown.status, 404);
     assert!(actions(&server).await.is_empty());
 
