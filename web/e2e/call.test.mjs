@@ -32,7 +32,7 @@ for (const codec of ['H264', 'VP8']) {
       await step('mediator and two parties see and hear each other, under AES-GCM', call.threeMeet)
       await step('a lawyer who comes late sees and hears all', call.lawyerComes)
       await step('microphone and camera off: the others see it, and nothing of that kind is forwarded', call.mutes)
-      await step('a party leaves, and is back on the same link', call.leavesAndReturns)
+      await step('a party closes the tab, and is back on the same link', call.leavesAndReturns)
       await step('the mediator ends the session, for everybody', call.ends)
       await step('the package passes both verifiers', call.packageVerifies)
       await step('each track decodes to its end and lasts as long as it was live', call.tracksDecode)
@@ -124,7 +124,7 @@ class Call {
 
   async leavesAndReturns() {
     const party = this.person(A)
-    await this.ending([A], () => party.page.goto('about:blank'))
+    await this.ending([A], () => party.openTab())
     await seesAndHears(this.person(B), [MEDIATOR, LAWYER])
     await party.page.goto(this.links[A])
     await this.allMeet([MEDIATOR, A, B, LAWYER])

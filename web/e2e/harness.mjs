@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -168,6 +169,55 @@ export class Server {
   }
 }
 
+/** One of the demo's cameras: a process of its own, on a port that it keeps when it is started again. */
+export class Camera {
+  static USER = 'demo'
+  static PASSWORD = 'for the tests alone'
+  #process = null
+
+  /** @param {number} index which picture; the first has sound in G.711 */
+  constructor(index) {
+    this.index = index
+  }
+
+  /** Starts it, and waits until it listens. */
+  async start() {
+    this.port ??= await freePort()
+    const script = path.join(ROOT, 'signaling/demo/cameras.py')
+    const options = ['--port', String(this.port), '--index', String(this.index), '--user', Camera.USER]
+    this.#process = spawn('/usr/bin/python3', [script, ...options], {
+      env: { ...process.env, HEWEI_DEMO_CAMERA_PASSWORD: Camera.PASSWORD },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    for await (const line of createInterface({ input: this.#process.stdout })) if (line === 'ready') return
+    throw new Error(`camera ${this.index} did not start`)
+  }
+
+  /** @param {NodeJS.Signals} signal */
+  kill(signal) {
+    this.#process?.kill(signal)
+  }
+
+  /** What an administrator types in. */
+  registration(name) {
+    return {
+      number: this.index + 1,
+      name,
+      url: `rtsp://127.0.0.1:${this.port}/cam`,
+      username: Camera.USER,
+      password: Camera.PASSWORD,
+    }
+  }
+}
+
+async function freePort() {
+  const socket = createServer()
+  await new Promise((done) => socket.listen(0, '127.0.0.1', done))
+  const { port } = socket.address()
+  await new Promise((done) => socket.close(done))
+  return port
+}
+
 /** Chromium with devices that are made up: a clock that beeps each second. */
 export function launch({ executablePath = '/usr/bin/chromium', args = [] } = {}) {
   return chromium.launch({
@@ -189,16 +239,14 @@ export function launch({ executablePath = '/usr/bin/chromium', args = [] } = {})
 
 /** One person: a browser context with one page, and what the page complained of. */
 export class Person {
+  /** @type {import('playwright-core').Page} */
+  page
   /** Errors in the console (a violated content security policy is one) and exceptions. */
   complaints = []
 
-  constructor(name, page) {
+  constructor(name, context) {
     this.name = name
-    this.page = page
-    page.on('console', (message) => {
-      if (message.type() === 'error') this.complaints.push(message.text())
-    })
-    page.on('pageerror', (error) => this.complaints.push(String(error)))
+    this.context = context
   }
 
   static async sitDown(browser, name, options = {}) {
@@ -208,10 +256,21 @@ export class Person {
       permissions: ['camera', 'microphone'],
       ...options,
     })
+    context.setDefaultTimeout(DEADLINE_MS)
     await context.addInitScript(watchSending)
-    const page = await context.newPage()
-    page.setDefaultTimeout(DEADLINE_MS)
-    return new Person(name, page)
+    const person = new Person(name, context)
+    await person.openTab()
+    return person
+  }
+
+  /** A fresh tab in place of the one before, if there was one: `sessionStorage` is gone, `localStorage` stays. */
+  async openTab() {
+    await this.page?.close()
+    this.page = await this.context.newPage()
+    this.page.on('console', (message) => {
+      if (message.type() === 'error') this.complaints.push(message.text())
+    })
+    this.page.on('pageerror', (error) => this.complaints.push(String(error)))
   }
 
   /** A part of the page by its `data-testid`. */
