@@ -132,12 +132,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve { config } => {
             let config = Config::load(config.as_deref())?;
             start_log(&config.log)?;
-            runtime()?.block_on(serve(config))?;
+            block_on(serve(config))?;
         }
         Command::Demo { config } => {
             let config = demo::config(Config::load(config.as_deref())?);
             start_log(&config.log)?;
-            runtime()?.block_on(demo(config))?;
+            block_on(demo(config))?;
         }
         Command::CheckConfig { file } => {
             Config::load(Some(&file))?;
@@ -170,8 +170,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut end = End::new()?;
     let server = Server::start(config).await?;
     end.wait().await;
-    server.stop().await;
-    Ok(())
+    end.or_again(server.stop()).await
 }
 
 async fn demo(config: Config) -> anyhow::Result<()> {
@@ -186,7 +185,7 @@ async fn demo(config: Config) -> anyhow::Result<()> {
     };
     print(demo.text())?;
     end.wait().await;
-    server.stop().await;
+    end.or_again(server.stop()).await?;
     drop(demo);
     Ok(())
 }
@@ -206,6 +205,14 @@ impl End {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Stops in good order, or at once when somebody asks a second time.
+    async fn or_again(&mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tokio::select! {
+            () = stop => Ok(()),
+            () = self.wait() => anyhow::bail!("stopped at once; recordings may be unsealed"),
         }
     }
 }
@@ -240,8 +247,12 @@ fn verify(
     })
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    // A verification under way reads on for minutes, and nobody waits for it any more.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    done
 }
 
 fn start_log(log: &Log) -> anyhow::Result<()> {

@@ -1,13 +1,13 @@
 //! Keys on disk: made at the first start, readable by the server's user alone.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// Where things lie in the storage folder.
@@ -20,6 +20,23 @@ impl Folder {
             .and_then(|()| private_folder(&path.join("keys")))
             .with_context(|| format!("cannot use {} (storage.folder)", path.display()))?;
         Ok(Folder(path.to_owned()))
+    }
+
+    /// Takes the folder for one server as long as the file is held: two would spoil each other's recordings.
+    pub fn lock(&self) -> anyhow::Result<File> {
+        let path = self.0.join("lock");
+        let open = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        let file = open.with_context(|| format!("{}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                bail!(
+                    "another Hewei server uses {} (storage.folder); give this one its own",
+                    self.0.display()
+                )
+            }
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{}", path.display())),
+        }
     }
 
     /// The database: a file that is there, if empty, and closed to others. (SQLite gives the files beside it the

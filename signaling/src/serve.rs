@@ -1,6 +1,7 @@
 //! Starting and stopping a whole server.
 
 use std::{
+    fs::File,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -27,6 +28,9 @@ use crate::{
 /// Answers that are under way when the server stops get this long.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Ending sessions and sealing their recordings gets this long, so that all is over within ten seconds.
+const LIVE_END_MAX: Duration = Duration::from_secs(8);
+
 /// A running server.
 pub struct Server {
     app: App,
@@ -34,6 +38,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
     keep_fresh: Option<tokio::task::JoinHandle<()>>,
+    _lock: File,
 }
 
 /// Where a server listens.
@@ -49,6 +54,7 @@ impl Server {
     /// Opens the storage folder, starts media and listens.
     pub async fn start(config: Config) -> anyhow::Result<Server> {
         let folder = Folder::open(&config.storage.folder)?;
+        let lock = folder.lock()?;
         let database = folder.database()?;
         let store = Store::open(&database, SealingKey::new(&folder.camera_key()?))
             .await
@@ -124,7 +130,7 @@ impl Server {
             listeners.spawn(http::listener::serve(socket, tls, router.clone(), stopped.clone(), GRACE));
         }
         let keep_fresh = certificates.map(|certificates| tokio::spawn(certificates.keep_fresh()));
-        Ok(Server { app, listening, stop, listeners, keep_fresh })
+        Ok(Server { app, listening, stop, listeners, keep_fresh, _lock: lock })
     }
 
     /// What the handlers hold.
@@ -141,7 +147,9 @@ impl Server {
     pub async fn stop(mut self) {
         tracing::info!("stopping");
         self.stop.send_replace(true);
-        self.app.live.shutdown().await;
+        if tokio::time::timeout(LIVE_END_MAX, self.app.live.shutdown()).await.is_err() {
+            tracing::error!("sessions and recordings did not end in time");
+        }
         while self.listeners.join_next().await.is_some() {}
         if let Some(task) = self.keep_fresh {
             task.abort();
@@ -149,7 +157,7 @@ impl Server {
         let engine = self.app.engine.clone();
         // It waits for threads.
         let ended = tokio::task::spawn_blocking(move || engine.shutdown());
-        if tokio::time::timeout(Duration::from_secs(2), ended).await.is_err() {
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
             tracing::error!("the media engine did not end in time");
         }
         self.app.store.close().await;

@@ -1,6 +1,7 @@
 //! The program as people run it.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -81,7 +82,7 @@ async fn serve_takes_tokens_of_the_token_command_and_ends_at_sigterm() {
         while let Some(line) = log.next_line().await.unwrap() {
             let line: serde_json::Value = serde_json::from_str(&line).unwrap();
             if line["fields"]["message"] == "listening" {
-                return line["fields"]["address"].as_str().unwrap().parse().unwrap();
+                return line["fields"]["address"].as_str().unwrap().parse::<SocketAddr>().unwrap();
             }
         }
         panic!("it ended");
@@ -99,6 +100,21 @@ async fn serve_takes_tokens_of_the_token_command_and_ends_at_sigterm() {
         let output = hewei(folder.path(), &wrong).output().unwrap();
         assert!(!output.status.success() && output.stdout.is_empty());
     }
+
+    let mut second = hewei(folder.path(), &["serve"]);
+    let second =
+        second.env("HEWEI_HTTP_LISTEN", "127.0.0.1:0").env("HEWEI_MEDIA_PORT", "0").output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let line = error_line(&second);
+    assert!(
+        line.starts_with("hewei: another Hewei server uses ") && line.contains("storage.folder"),
+        "{line}"
+    );
+    let other = tempfile::tempdir().unwrap();
+    let mut taken = hewei(other.path(), &["serve"]);
+    let taken = taken.env("HEWEI_HTTP_LISTEN", address.to_string()).output().unwrap();
+    assert_eq!(taken.status.code(), Some(1));
+    assert!(text(&taken.stderr).contains(&format!("cannot listen on {address} (http.listen)")));
 
     let started = Instant::now();
     let pid = serve.id().unwrap().to_string();
