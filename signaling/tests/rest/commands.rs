@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::client::get;
 
-fn hewei(folder: &Path, arguments: &[&str]) -> Command {
+pub fn hewei(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hewei"));
     // Nothing of this process's own environment that would be a setting.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEWEI_")) {

@@ -4,6 +4,7 @@
 
 mod client;
 mod commands;
+mod demo;
 mod invitations;
 mod permissions;
 mod problems;
