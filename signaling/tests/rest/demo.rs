@@ -82,7 +82,7 @@ async fn the_demo_prints_links_that_work_and_takes_its_cameras_with_it() {
     let status = tokio::time::timeout(Duration::from_secs(10), demo.wait()).await.unwrap().unwrap();
     assert!(status.success(), "{status}");
     let gone = async {
-        while children.iter().any(|child| is_running(child)) {
+        while children.iter().any(is_running) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
