@@ -66,8 +66,8 @@ export async function execute(program, args, options = {}) {
 
 /** A running `hewei serve` with a storage folder of its own. */
 export class Server {
-  /** Where it answers, with scheme and port. */
-  url = ''
+  /** Where it answers, each with scheme and port, in the order of the settings. */
+  urls = []
   /** A folder for the test, within it `data`: the server's storage. */
   folder = ''
   #process
@@ -92,10 +92,14 @@ export class Server {
     createInterface({ input: server.#process.stderr }).on('line', (line) => server.#logged(line))
     await until('the server listens', () => {
       assert.equal(server.#process.exitCode, null, `the server ended:\n${server.#log.join('\n')}`)
-      return server.url
+      return server.urls.length === server.#environment.HEWEI_HTTP_LISTEN.split(',').length
     }, { within: START_MS, every: 50 })
     await until('the server is ready', async () => (await fetch(`${server.url}/readyz`)).ok)
     return server
+  }
+
+  get url() {
+    return this.urls[0]
   }
 
   get storage() {
@@ -164,8 +168,7 @@ export class Server {
     this.#log.push(line)
     if (this.#log.length > 2_000) this.#log.shift()
     const listening = /"message":"listening","address":"([^"]+)","tls":(true|false)/.exec(line)
-    if (!listening || this.url !== '') return
-    this.url = `${listening[2] === 'true' ? 'https' : 'http'}://${listening[1]}`
+    if (listening) this.urls.push(`${listening[2] === 'true' ? 'https' : 'http'}://${listening[1]}`)
   }
 }
 
