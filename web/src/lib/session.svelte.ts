@@ -60,7 +60,7 @@ export const session = {
   accept(grant: Grant, code: string): void {
     current = { ...grant, code }
     write(SESSION_KEY, current)
-    write(SEAT_KEY, current, localStorage)
+    if (grant.role === 'party') write(SEAT_KEY, current, localStorage)
   },
   /** The seat that this browser took with an invitation's code, if it still holds. */
   resume(code: string): Session | null {
@@ -71,7 +71,7 @@ export const session = {
     write(SESSION_KEY, current)
     return seat
   },
-  /** The session is over: nobody at this browser gets back in. */
+  /** Over, or left: the next person at this browser does not get back in by the link. */
   giveUpSeat(): void {
     try {
       localStorage.removeItem(SEAT_KEY)

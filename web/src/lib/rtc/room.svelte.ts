@@ -101,9 +101,15 @@ export class RoomCall {
     this.#sayMuted(kind)
   }
 
+  /** Consent was withdrawn here and the server has not confirmed that it records no more. */
+  get withdrawing(): boolean {
+    return !this.record && this.me?.record === true
+  }
+
   setRecord(record: boolean): void {
     this.record = record
     this.#signal.send({ type: 'set_consent', record })
+    this.#applyMutes()
   }
 
   /** Publishes the devices as they are now, after one came, went or was changed. */
@@ -164,6 +170,7 @@ export class RoomCall {
         break
       case 'participants':
         this.participants = message.participants
+        this.#applyMutes()
         break
       case 'slots':
         this.#media?.setPlan(message.slots)
@@ -250,9 +257,15 @@ export class RoomCall {
     local.close()
   }
 
+  #applyMutes(): void {
+    this.#applyMute('audio')
+    this.#applyMute('video')
+  }
+
+  /** While a withdrawal is on its way nothing is sent: what does not leave cannot be recorded. */
   #applyMute(kind: MediaKindName): void {
     const track = local[kind]
-    if (track) track.enabled = !this.muted[kind]
+    if (track) track.enabled = !this.muted[kind] && !this.withdrawing
   }
 
   #sayMuted(kind: MediaKindName): void {
