@@ -33,8 +33,8 @@ pub(super) struct Setup {
 /// What happens in the room, for the journal.
 #[derive(Debug, Clone)]
 pub(super) enum Entry {
-    /// Somebody takes part from now on.
-    Joined { participant: ParticipantId, name: String, role: Role, record: bool },
+    /// Somebody takes part from now on. `record` is what they said about being recorded; a viewer is not asked.
+    Joined { participant: ParticipantId, name: String, role: Role, record: Option<bool> },
     /// Somebody does no longer.
     Left { participant: ParticipantId },
     /// Who may receive a source, as the engine enforces it.

@@ -10,6 +10,9 @@ mod media;
 mod said;
 mod seat;
 mod session;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests;
 
 use std::{
     collections::BTreeMap,

@@ -223,6 +223,10 @@ async fn the_mediator_ends_the_session_and_the_package_is_sealed() {
     {
         assert!(journal.contains(what), "{what} in {journal}");
     }
+    let rows = store.audit_rows(None, 10).await.unwrap();
+    let ends: Vec<_> = rows.iter().filter(|row| row.entry.action == "session.end").collect();
+    assert_eq!(ends.len(), 1);
+    assert_eq!((ends[0].entry.role, ends[0].entry.target.clone()), (Role::Mediator, server.room.to_string()));
     until("the room is closed", || async { !live.is_live(server.room) }).await;
 
     // The next session is a new one.

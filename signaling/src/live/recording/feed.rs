@@ -74,12 +74,10 @@ impl Feed {
     /// Until the room drops its end of the queue. Then seals.
     pub(super) fn run(self, setup: Setup, meta: RecordingMeta) -> Outcome {
         let Feed { id, room_id, engine, room, mut tap, entries } = self;
+        // False when the room's queue is full: then it is told again.
         let tell = |fault: &str| {
-            if let Some(room) = room.upgrade() {
-                // A room whose queue is full hears of it by the state of the recording.
-                let _ =
-                    room.try_send(room::Command::RecorderFault { recording: id, fault: fault.to_owned() });
-            }
+            let fault = room::Command::RecorderFault { recording: id, fault: fault.to_owned() };
+            room.upgrade().is_none_or(|room| room.try_send(fault).is_ok())
         };
         let recording = match Recording::create(&setup.root, meta, setup.identity) {
             Ok(recording) => recording,
@@ -89,16 +87,7 @@ impl Feed {
                 return Err(fault);
             }
         };
-        let mut writing = Writing {
-            recording,
-            entries,
-            people: HashMap::new(),
-            tracks: HashMap::new(),
-            failing_since: None,
-            fault: None,
-            ending: false,
-            closed: false,
-        };
+        let mut writing = Writing::new(recording, entries);
         let mut ticked = Instant::now();
         let mut told = false;
         let mut drain_until = None;
@@ -113,8 +102,7 @@ impl Feed {
                 }
             }
             if let Some(fault) = writing.fault.as_deref().filter(|_| !told) {
-                tell(fault);
-                told = true;
+                told = tell(fault);
             }
             if writing.ending {
                 // No audience includes the recorder any more: what is there is all there is.
@@ -132,6 +120,19 @@ impl Feed {
 }
 
 impl Writing {
+    fn new(recording: Recording, entries: Receiver<Stamped>) -> Self {
+        Self {
+            recording,
+            entries,
+            people: HashMap::new(),
+            tracks: HashMap::new(),
+            failing_since: None,
+            fault: None,
+            ending: false,
+            closed: false,
+        }
+    }
+
     /// What the room said until now.
     fn take_entries(&mut self) {
         loop {
@@ -150,7 +151,9 @@ impl Writing {
         match entry {
             Entry::Joined { participant, name, role, record } => {
                 self.recording.person_joined(participant, &name, role, at);
-                self.recording.consent(participant, &name, record, at);
+                if let Some(record) = record {
+                    self.recording.consent(participant, &name, record, at);
+                }
                 self.people.insert(participant, Person { name, role, present: true });
             }
             Entry::Left { participant } => {
@@ -260,5 +263,217 @@ impl Writing {
         let sealed = self.recording.close(mono_now(), OffsetDateTime::now_utc());
         let sealed = sealed.map_err(|error| format!("the package cannot be sealed: {error}"))?;
         Ok(Sealed { package: sealed.package, head_hash: sealed.head_hash, fault: self.fault })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use std::sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    };
+
+    use hewei_model::{Audience, CaseId, MediaKind, SessionId};
+
+    use super::*;
+
+    const WHO: ParticipantId = ParticipantId::from_u128(1);
+    const TRACK: TrackId = TrackId::from_u128(2);
+
+    struct Harness {
+        writing: Writing,
+        room: SyncSender<Stamped>,
+        now: MonoNs,
+        sequence: u16,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Harness {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let now = OffsetDateTime::now_utc();
+            let identity =
+                hewei_recorder::Identity::load_or_create(&folder.path().join("keys"), now).unwrap();
+            let meta = RecordingMeta {
+                recording: RecordingId::from_u128(3),
+                session: SessionId::from_u128(4),
+                case_id: CaseId::from_u128(5),
+                case_number: "2026-0001".into(),
+                case_title: "作物赔偿".into(),
+                room: RoomId::from_u128(6),
+                room_name: "调解室".into(),
+                started_at: now,
+                started_mono: mono_now(),
+            };
+            let started = meta.started_mono;
+            let recording =
+                Recording::create(&folder.path().join("recordings"), meta, Arc::new(identity)).unwrap();
+            let (room, entries) = sync_channel(64);
+            Self {
+                writing: Writing::new(recording, entries),
+                room,
+                now: started,
+                sequence: 0,
+                _folder: folder,
+            }
+        }
+
+        fn say(&self, entry: Entry) {
+            self.room.try_send((self.now, entry)).unwrap();
+        }
+
+        fn join(&self, record: Option<bool>) {
+            self.say(Entry::Joined { participant: WHO, name: "甲方".into(), role: Role::Party, record });
+        }
+
+        fn audience(&self, recorder: bool) {
+            let audience = Audience { recorder, ..Audience::nobody() };
+            let publisher = Publisher::Participant(WHO);
+            self.say(Entry::Audience { publisher, kind: MediaKind::Audio, audience });
+        }
+
+        fn start(&mut self, track: TrackId) {
+            let publisher = Publisher::Participant(WHO);
+            self.writing.take(Record::TrackStarted { track, publisher, codec: Codec::Opus, at: self.now });
+        }
+
+        fn end(&mut self, track: TrackId) {
+            self.writing.take(Record::TrackEnded { track, at: self.now });
+        }
+
+        /// Sound of so many frames of 20 ms.
+        fn sound(&mut self, track: TrackId, frames: u16) {
+            for _ in 0..frames {
+                let mut rtp = vec![0x80, 111];
+                rtp.extend(self.sequence.to_be_bytes());
+                rtp.extend((u32::from(self.sequence) * 960).to_be_bytes());
+                rtp.extend(7u32.to_be_bytes());
+                rtp.extend([0x78, 1, 2, 3]);
+                self.sequence += 1;
+                self.now = self.now + Duration::from_millis(20);
+                self.writing.take(Record::Packet { track, arrival: self.now, rtp: &rtp });
+            }
+        }
+
+        /// Time without packets, in which the sender's clock runs on.
+        fn silence(&mut self, frames: u16) {
+            self.sequence += frames;
+            self.now = self.now + Duration::from_millis(20) * u32::from(frames);
+        }
+
+        /// Seals, and gives the journal.
+        fn journal(self) -> (Vec<Event>, Option<String>) {
+            drop(self.room);
+            let mut writing = self.writing;
+            writing.take_entries();
+            assert!(writing.ending);
+            let sealed = writing.close().unwrap();
+            let journal = std::fs::read_to_string(sealed.package.join("data/journal/journal.jsonl")).unwrap();
+            let lines = journal.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            (lines, sealed.fault)
+        }
+    }
+
+    fn place(journal: &[Event], what: impl Fn(&Event) -> bool) -> usize {
+        journal.iter().position(what).unwrap()
+    }
+
+    #[test]
+    fn the_audience_is_in_the_journal_ahead_of_what_it_lets_through() {
+        let mut harness = Harness::new();
+        harness.join(Some(true));
+        harness.audience(true);
+        harness.start(TRACK);
+        harness.sound(TRACK, 100);
+        let (journal, fault) = harness.journal();
+        assert_eq!(fault, None);
+        let consent = place(&journal, |event| matches!(event, Event::Consent { granted: true, .. }));
+        let audience = place(&journal, |event| matches!(event, Event::Audience { .. }));
+        let track = place(&journal, |event| matches!(event, Event::TrackOpen { .. }));
+        let media = place(&journal, |event| matches!(event, Event::Seg { .. }));
+        assert!(consent < audience && audience < track && track < media, "{journal:?}");
+    }
+
+    #[test]
+    fn a_mute_is_a_gap_in_one_track_and_not_its_end() {
+        let mut harness = Harness::new();
+        harness.join(Some(true));
+        harness.audience(true);
+        harness.start(TRACK);
+        harness.sound(TRACK, 100);
+        harness.say(Entry::Muted { participant: WHO, kind: MediaKind::Audio, muted: true });
+        harness.audience(false);
+        harness.end(TRACK);
+        harness.silence(150);
+        harness.say(Entry::Muted { participant: WHO, kind: MediaKind::Audio, muted: false });
+        harness.audience(true);
+        harness.start(TRACK);
+        harness.sound(TRACK, 100);
+        let (journal, _) = harness.journal();
+        let opened = journal.iter().filter(|event| matches!(event, Event::TrackOpen { .. })).count();
+        let closed = journal.iter().filter(|event| matches!(event, Event::TrackClose { .. })).count();
+        assert_eq!((opened, closed), (1, 1), "{journal:?}");
+        let gap = journal.iter().find_map(|event| match event {
+            Event::Gap { kind, from_ms, to_ms, .. } => Some((*kind, to_ms - from_ms)),
+            _ => None,
+        });
+        let (kind, lasts_ms) = gap.unwrap();
+        assert_eq!(kind, hewei_recorder::GapKind::Mute);
+        assert!((2_900..=3_100).contains(&lasts_ms), "{lasts_ms}");
+    }
+
+    #[test]
+    fn who_leaves_ends_their_tracks_and_nobody_elses() {
+        let mut harness = Harness::new();
+        harness.join(Some(true));
+        harness.audience(true);
+        harness.start(TRACK);
+        harness.sound(TRACK, 50);
+        harness.say(Entry::Left { participant: WHO });
+        harness.audience(false);
+        // Some packets were under way.
+        harness.sound(TRACK, 1);
+        harness.end(TRACK);
+        assert!(harness.writing.tracks.is_empty());
+        // Back on another connection, with a track of another id.
+        harness.join(Some(true));
+        harness.audience(true);
+        let second = TrackId::from_u128(8);
+        harness.start(second);
+        harness.sound(second, 50);
+        let (journal, fault) = harness.journal();
+        assert_eq!(fault, None);
+        let closed = place(&journal, |event| matches!(event, Event::TrackClose { track } if *track == TRACK));
+        let opened =
+            place(&journal, |event| matches!(event, Event::TrackOpen { track, .. } if *track == second));
+        assert!(closed < opened, "{journal:?}");
+    }
+
+    #[test]
+    fn a_viewer_says_nothing_about_being_recorded() {
+        let harness = Harness::new();
+        harness.join(None);
+        let (journal, _) = harness.journal();
+        assert!(journal.iter().any(|event| matches!(event, Event::Join { .. })));
+        assert!(!journal.iter().any(|event| matches!(event, Event::Consent { .. })), "{journal:?}");
+    }
+
+    #[test]
+    fn a_track_of_nobody_is_a_fault_and_is_not_recorded() {
+        let mut harness = Harness::new();
+        harness.start(TRACK);
+        harness.sound(TRACK, 50);
+        let (journal, fault) = harness.journal();
+        assert!(fault.is_some());
+        assert!(!journal.iter().any(|event| matches!(event, Event::TrackOpen { .. })), "{journal:?}");
+    }
+
+    #[test]
+    fn lost_records_are_written_down() {
+        let mut harness = Harness::new();
+        harness.writing.take(Record::Lost { records: 12 });
+        let (journal, _) = harness.journal();
+        assert!(journal.iter().any(|event| matches!(event, Event::Fault { what } if what.contains("12"))));
     }
 }

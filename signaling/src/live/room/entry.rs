@@ -124,7 +124,7 @@ impl Room {
             participant: id,
             name: seat.name.clone(),
             role: seat.role,
-            record: seat.record,
+            record: (seat.kind != Kind::Viewer).then_some(seat.record),
         };
         self.journal(joined);
     }

@@ -2,6 +2,7 @@
 
 use hewei_api::ws::{ClientMessage, EndReason, ServerMessage};
 use hewei_model::{MediaKind, ParticipantId, PeerId};
+use time::OffsetDateTime;
 
 use super::Room;
 use crate::{
@@ -37,6 +38,7 @@ impl Room {
             ClientMessage::EndSession => {
                 self.must_lead(peer)?;
                 tracing::info!("the mediator ends the session");
+                self.audit_end(peer).await;
                 self.end(EndReason::SessionEnded).await;
                 Ok(())
             }
@@ -53,6 +55,23 @@ impl Room {
         match self.seat_of(peer) {
             Some(seat) if seat.leads() => Ok(()),
             _ => Err(problems::not_leading()),
+        }
+    }
+
+    /// Who ended the session. A call is not kept open because the log cannot be written.
+    async fn audit_end(&self, peer: PeerId) {
+        let Some(seat) = self.seat_of(peer) else { return };
+        let entry = hewei_store::AuditEntry {
+            at: OffsetDateTime::now_utc(),
+            actor: seat.name.clone(),
+            role: seat.role,
+            action: "session.end".to_owned(),
+            target: self.info.id.to_string(),
+            purpose_id: None,
+            detail: format!("{} {}", self.info.case_number, self.info.name),
+        };
+        if let Err(error) = self.shared.store.audit(&entry).await {
+            tracing::error!(%error, "the end of a session could not be written to the audit log");
         }
     }
 
