@@ -35,6 +35,8 @@ pub enum Use {
 pub struct Publication {
     /// Its codec.
     pub codec: Codec,
+    /// Begun by the last offer.
+    pub(crate) is_new: bool,
     pub(crate) payload_type: u8,
     pub(crate) rtx_payload_type: Option<u8>,
     pub(crate) ssrc: Option<u32>,
@@ -65,6 +67,7 @@ impl Publication {
         let video = codec.codec.kind() == MediaKind::Video;
         Self {
             codec: codec.codec,
+            is_new: true,
             payload_type: codec.payload_type,
             rtx_payload_type: codec.rtx_payload_type,
             ssrc,

@@ -32,6 +32,10 @@ const RECEIVER_REPORT_EVERY: Duration = Duration::from_secs(1);
 /// One keyframe request a track in this time, however many ask.
 const KEYFRAME_EVERY: Duration = Duration::from_millis(500);
 const CNAME: &str = "hewei";
+/// Streams a peer may begin in its life; each new offer with a new SSRC begins one.
+const PUBLICATIONS_MAX: u32 = 64;
+/// Packets a peer may send in a second: four times 1080p at 8 Mbit/s. What is above is dropped unopened.
+const PACKETS_A_SECOND: u32 = 4_000;
 /// Transmits waiting at a time: the largest DTLS flight is four datagrams.
 const TRANSMITS_MAX: usize = 32;
 
@@ -146,6 +150,8 @@ pub struct Peer {
     report_due: Option<Instant>,
     /// RTX streams have sequence numbers of their own, of no further use.
     rtx_seq: SeqExtender,
+    publications: u32,
+    budget: Budget,
     started: Instant,
     events: VecDeque<Event>,
     transmits: VecDeque<Transmit>,
@@ -175,6 +181,8 @@ impl Peer {
             transport_due: None,
             report_due: None,
             rtx_seq: SeqExtender::default(),
+            publications: 0,
+            budget: Budget { left: PACKETS_A_SECOND, since: now },
             started: now,
             events: VecDeque::with_capacity(4),
             transmits: VecDeque::with_capacity(4),
@@ -182,7 +190,7 @@ impl Peer {
     }
 
     /// Takes an offer in and answers it. `publish` is the codec preference for what the peer sends; empty
-    /// refuses publications. `open_slots` limits how many of the `recvonly` m-lines of each kind become slots.
+    /// refuses publications. A peer publishes one sound and one picture; further ones are answered `inactive`. `open_slots` limits how many of the `recvonly` m-lines of each kind become slots.
     ///
     /// # Errors
     /// [`SdpError::Changed`] when an m-line of the offer before is gone or of another kind; nothing has changed
@@ -208,10 +216,20 @@ impl Peer {
             (MediaKind::Audio, open_slots(MediaKind::Audio)),
             (MediaKind::Video, open_slots(MediaKind::Video)),
         ];
+        let mut published = [false; 2];
         for (at, offered) in offer.media.iter().enumerate() {
             let known = self.media.get_mut(at).map(|media| std::mem::replace(&mut media.used, Use::Unused));
             let used = match offered.direction {
-                Direction::Sends => publication(known, offered, publish),
+                Direction::Sends => {
+                    let taken = &mut published[usize::from(offered.kind == Some(MediaKind::Video))];
+                    let left = PUBLICATIONS_MAX - self.publications;
+                    let used = if *taken { Use::Unused } else { publication(known, offered, publish, left) };
+                    if let Use::Publication(publication) = &used {
+                        *taken = true;
+                        self.publications += u32::from(publication.is_new);
+                    }
+                    used
+                }
                 Direction::Receives if !offered.codecs.is_empty() => {
                     let left = slots_left.iter_mut().find(|(kind, _)| Some(*kind) == offered.kind);
                     match left {
@@ -359,6 +377,9 @@ impl Peer {
     /// Opens an SRTP packet in place. `None` for what is not a packet of a publication, padding alone included.
     pub fn receive_rtp<'a>(&mut self, now: Instant, packet: &'a mut [u8]) -> Option<Rtp<'a>> {
         let security = self.security.as_mut().filter(|_| !self.over)?;
+        if !self.budget.take(now) {
+            return None;
+        }
         let mut header = rtp::Header::parse(packet).ok()?;
         let len = security.opener.open_rtp(packet, header.len, header.ssrc, header.seq).ok()?;
         let mut packet = &mut packet[..len];
@@ -687,8 +708,25 @@ impl Peer {
     }
 }
 
-/// The use of a m-line that the peer sends on.
-fn publication(known: Option<Use>, offered: &crate::sdp::OfferedMedia, publish: &[Codec]) -> Use {
+/// Packets that may still come within this second.
+struct Budget {
+    left: u32,
+    since: Instant,
+}
+
+impl Budget {
+    fn take(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Budget { left: PACKETS_A_SECOND, since: now };
+        }
+        let granted = self.left > 0;
+        self.left -= u32::from(granted);
+        granted
+    }
+}
+
+/// The use of a m-line that the peer sends on. `left` is how many new streams it may still begin.
+fn publication(known: Option<Use>, offered: &crate::sdp::OfferedMedia, publish: &[Codec], left: u32) -> Use {
     let mut preference = publish.iter().filter(|codec| Some(codec.kind()) == offered.kind);
     let Some(codec) =
         preference.find_map(|codec| offered.codecs.iter().find(|offered| offered.codec == *codec))
@@ -702,8 +740,10 @@ fn publication(known: Option<Use>, offered: &crate::sdp::OfferedMedia, publish: 
                 && (offered.ssrc.is_none() || running.ssrc == offered.ssrc) =>
         {
             running.extensions = offered.extensions;
+            running.is_new = false;
             Use::Publication(running)
         }
+        _ if left == 0 => Use::Unused,
         _ => Use::Publication(Box::new(Publication::new(
             codec,
             offered.ssrc,

@@ -157,3 +157,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_peer_publishes_one_sound_and_one_picture_and_begins_few_streams() {
+    let section = CHROMIUM.split("m=video").nth(1).expect("publishes video");
+    let two =
+        format!("{CHROMIUM}m=video{}", section.replace("a=mid:1", "a=mid:4").replace("a=ssrc", "a=x-ssrc"));
+    let offer = Offer::parse(&two).expect("one more");
+    let mut peer = peer(&offer);
+    let sections = answer(&mut peer, &offer, &PREFERENCE);
+    assert!(has(&sections[2], "a=recvonly") && has(&sections[5], "a=inactive"));
+
+    let mut publishing = 0;
+    for ssrc in 0..200 {
+        let mut offer = offer.clone();
+        offer.media[1].ssrc = Some(ssrc);
+        let sections = answer(&mut peer, &offer, &PREFERENCE);
+        publishing += u32::from(has(&sections[2], "a=recvonly"));
+    }
+    assert!(publishing < 64, "{publishing} streams");
+}
