@@ -100,6 +100,8 @@ def main():
     if not password:
         sys.exit(f"cameras.py: put the password into the environment variable {options.password_from_env}")
 
+    # The clock in the picture is Beijing's, as everywhere on a wall, whatever the machine's own.
+    os.environ["TZ"] = "CST-8"
     Gst.init(None)
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(pipeline(options))

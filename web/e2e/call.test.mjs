@@ -126,7 +126,8 @@ class Call {
     const party = this.person(A)
     await this.ending([A], () => party.openTab())
     await seesAndHears(this.person(B), [MEDIATOR, LAWYER])
-    await party.page.goto(this.links[A])
+    // The new tab asks about recording again, and needs no new link.
+    await party.join(this.links[A].replace('#', `?codec=${this.codec}#`))
     await this.allMeet([MEDIATOR, A, B, LAWYER])
   }
 

@@ -176,9 +176,9 @@ withServer('an auditor verifies and reads the log, and gets no media anywhere', 
   await auditor.page.goto(`${server.url}/room/${roomId}`)
   await auditor.get('room-refused').waitFor()
   await auditor.page.goto(`${server.url}/case/${caseId}`)
-  await auditor.page.locator('h1, [data-testid=problem]').first().waitFor()
+  await auditor.get('case-recording').waitFor()
   await sleep(500)
-  for (const id of ['track-play', 'download-package']) assert.equal(await auditor.get(id).count(), 0, id)
+  for (const id of ['track-play', 'download-package', 'problem']) assert.equal(await auditor.get(id).count(), 0, id)
   auditor.assertQuiet(REFUSED)
 
   const recordingId = (await server.call('GET', 'recordings', token))[0].id

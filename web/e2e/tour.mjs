@@ -100,8 +100,9 @@ export async function tour(server, { language, sitDown, visit, cameras = [] }) {
   await mediator.get('to-case').click()
   await mediator.page.locator('[data-testid=verify-result][data-verdict=intact]').waitFor()
   await mediator.get('download-package').waitFor()
-  await mediator.get('track-row').nth(1).getByTestId('track-play').click()
   await visit('case', mediator)
+  await mediator.get('track-row').nth(1).getByTestId('track-play').click()
+  await visit('case-playing', mediator)
 
   for (const role of ['lawyer', 'leader', 'operator', 'auditor', 'administrator']) {
     const person = role === 'lawyer' ? lawyer : await sitDown(words[role])
@@ -111,7 +112,7 @@ export async function tour(server, { language, sitDown, visit, cameras = [] }) {
     await visit(`home-${role}`, person)
     if (role === 'auditor') {
       await person.page.goto(`${server.url}/case/${caseId}`)
-      await person.page.locator('[data-testid=verify-result], [data-testid=problem]').first().waitFor()
+      await person.get('case-recording').waitFor()
       await visit('case-auditor', person)
     }
     if (role !== 'operator') continue
