@@ -1,6 +1,7 @@
 //! What the rest of the server tells a shard.
 
 use hewei_model::{Audience, MediaKind, PeerId, Publisher, RoomId, TrackId};
+use hewei_peer::sdp;
 use tokio::sync::oneshot;
 
 use crate::{Offer, OfferError, source, tap};
@@ -8,7 +9,7 @@ use crate::{Offer, OfferError, source, tap};
 pub(crate) enum Command {
     OpenRoom,
     CloseRoom,
-    Offer { offer: Box<Offer>, reply: oneshot::Sender<Result<String, OfferError>> },
+    Offer { offer: Box<Offer>, parsed: Box<sdp::Offer>, reply: oneshot::Sender<Result<String, OfferError>> },
     ClosePeer { peer: PeerId },
     SetAudience { publisher: Publisher, kind: MediaKind, audience: Audience, done: oneshot::Sender<()> },
     OpenTap { tap: Box<tap::Writer> },

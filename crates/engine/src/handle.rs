@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hewei_model::{Audience, MediaKind, ParticipantId, PeerId, Publisher, RoomId, TrackId};
+use hewei_peer::sdp;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Config, Event, SourceWriter, command::Command, shard, tap};
@@ -100,8 +101,11 @@ impl Engine {
 
     /// Answers an offer: makes the peer, or renegotiates it. Returns the SDP answer, candidates included.
     pub async fn offer(&self, offer: Offer) -> Result<String, OfferError> {
+        // Here and not on the shard: reading a long offer must not hold up packets.
+        let parsed = sdp::Offer::parse(&offer.sdp).map_err(|error| OfferError::Invalid(error.to_string()))?;
         let (reply, answer) = oneshot::channel();
-        if !self.shards.send(offer.room, Command::Offer { offer: Box::new(offer), reply }) {
+        let (room, parsed) = (offer.room, Box::new(parsed));
+        if !self.shards.send(room, Command::Offer { offer: Box::new(offer), parsed, reply }) {
             return Err(OfferError::NoRoom);
         }
         answer.await.unwrap_or(Err(OfferError::Stopped))

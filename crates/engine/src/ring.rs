@@ -43,6 +43,11 @@ impl Writer {
         chunk.commit_all();
         true
     }
+
+    /// Whether the reading end is gone.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.0.is_abandoned()
+    }
 }
 
 impl Reader {

@@ -24,7 +24,8 @@ const LOST: u8 = 3;
 
 /// Writes the packets of one publisher into a room.
 pub struct SourceWriter {
-    ring: ring::Writer,
+    /// `None` only while it is dropped.
+    ring: Option<ring::Writer>,
     waker: Arc<Waker>,
     lost: u64,
 }
@@ -51,7 +52,7 @@ pub(crate) enum Record<'a> {
 
 pub(crate) fn channel(waker: Arc<Waker>) -> (SourceWriter, Reader) {
     let (writer, reader) = ring::ring(CAPACITY, RECORD_MAX);
-    (SourceWriter { ring: writer, waker, lost: 0 }, Reader { ring: reader })
+    (SourceWriter { ring: Some(writer), waker, lost: 0 }, Reader { ring: reader })
 }
 
 impl SourceWriter {
@@ -71,10 +72,11 @@ impl SourceWriter {
     }
 
     fn put(&mut self, parts: &[&[u8]]) {
-        if self.lost > 0 && self.ring.write(&[&[LOST, 0], &self.lost.to_ne_bytes()]) {
+        let Some(ring) = &mut self.ring else { return };
+        if self.lost > 0 && ring.write(&[&[LOST, 0], &self.lost.to_ne_bytes()]) {
             self.lost = 0;
         }
-        if self.lost == 0 && self.ring.write(parts) {
+        if self.lost == 0 && ring.write(parts) {
             self.waker.wake();
         } else {
             self.lost += 1;
@@ -84,6 +86,8 @@ impl SourceWriter {
 
 impl Drop for SourceWriter {
     fn drop(&mut self) {
+        // First the ring, so that the shard finds it abandoned when it wakes.
+        self.ring = None;
         self.waker.wake();
     }
 }

@@ -214,7 +214,8 @@ impl EventCounter {
 }
 
 /// Waits until the socket has something to receive, the counter was signalled, or the time is over.
-pub(crate) fn wait(socket: &UdpSocket, counter: &EventCounter, time: Duration) {
+/// Returns whether the counter was signalled.
+pub(crate) fn wait(socket: &UdpSocket, counter: &EventCounter, time: Duration) -> bool {
     let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let mut entries = [entry(socket.as_raw_fd()), entry(counter.0.as_raw_fd())];
     let time = libc::timespec {
@@ -226,6 +227,7 @@ pub(crate) fn wait(socket: &UdpSocket, counter: &EventCounter, time: Duration) {
     unsafe {
         libc::ppoll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, &raw const time, std::ptr::null())
     };
+    entries[1].revents != 0
 }
 
 /// Now on this host's monotonic clock, the one that `std::time::Instant` reads too.
@@ -269,10 +271,10 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
         let counter = EventCounter::new().expect("makes");
         counter.signal();
-        wait(&socket, &counter, Duration::from_secs(3_600));
+        assert!(wait(&socket, &counter, Duration::from_secs(3_600)));
         counter.reset();
         let before = mono_now();
-        wait(&socket, &counter, Duration::from_millis(20));
+        assert!(!wait(&socket, &counter, Duration::from_millis(20)));
         assert!(mono_now() > before);
     }
 }

@@ -88,6 +88,11 @@ pub(crate) fn channel() -> (Writer, Reader) {
 }
 
 impl Writer {
+    /// Whether nobody reads any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.ring.is_abandoned()
+    }
+
     /// Writes a record. `false` when it was lost.
     pub(crate) fn write(&mut self, record: Record<'_>) -> bool {
         if self.lost > 0 && self.put(Record::Lost { records: self.lost }) {

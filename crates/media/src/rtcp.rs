@@ -241,10 +241,11 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
+    /// Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1). Returns how many numbers
+    /// it covers: what does not fit is for the next one.
     ///
     /// `arrivals` are arrival times in units of 250 µs since the engine's zero for consecutive sequence numbers
-    /// from `base_seq`; `None` for one not received. The first must be received.
+    /// from `base_seq`; `None` for one not received. At least one must be received.
     pub fn transport_feedback(
         &mut self,
         sender_ssrc: u32,
@@ -252,8 +253,8 @@ impl<'a> Writer<'a> {
         base_seq: u16,
         count: u8,
         arrivals: &[Option<u64>],
-    ) -> bool {
-        let Some(first) = arrivals.first().copied().flatten() else { return false };
+    ) -> usize {
+        let Some(first) = arrivals.iter().flatten().next().copied() else { return 0 };
         // Reference time in units of 64 ms, 24 bits.
         let reference = first / 256;
         let mut last = reference * 256;
@@ -288,7 +289,7 @@ impl<'a> Writer<'a> {
         let chunks = status_count.div_ceil(7);
         let unpadded = 20 + 2 * chunks + deltas_len;
         let padding = (4 - unpadded % 4) % 4;
-        self.packet(15, TRANSPORT_FEEDBACK, unpadded + padding, |body| {
+        let fits = self.packet(15, TRANSPORT_FEEDBACK, unpadded + padding, |body| {
             put(body, 0, sender_ssrc);
             put(body, 4, media_ssrc);
             body[8..10].copy_from_slice(&base_seq.to_be_bytes());
@@ -303,7 +304,8 @@ impl<'a> Writer<'a> {
             }
             let at = 16 + 2 * chunks;
             body[at..at + deltas_len].copy_from_slice(&deltas[..deltas_len]);
-        })
+        });
+        if fits { status_count } else { 0 }
     }
 
     fn source_description(&mut self, ssrc: u32, cname: &str) -> bool {
@@ -367,7 +369,7 @@ mod tests {
         let mut buf = [0u8; 128];
         let mut writer = Writer::new(&mut buf);
         // Reference 2 × 64 ms = 512 units; then +3 units, a loss, +400 units (two bytes).
-        assert!(writer.transport_feedback(1, 2, 10, 5, &[Some(515), None, Some(915)]));
+        assert_eq!(writer.transport_feedback(1, 2, 10, 5, &[Some(515), None, Some(915)]), 3);
         let len = writer.len();
         assert_eq!(len, 28);
         assert_eq!(&buf[..4], &[0x8f, 205, 0, 6]);

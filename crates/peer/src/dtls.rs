@@ -1,9 +1,10 @@
 //! DTLS by webrtc-rs: always the server, always with the certificate that the offer announced.
 
 use std::{
+    collections::VecDeque,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -26,6 +27,15 @@ const THE_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 const MTU: usize = 1_200;
 /// Datagrams kept while the ClientHello is not whole.
 const EARLY_MAX: usize = 8;
+/// Handshake bytes taken in over a peer's life. A real handshake has about 6 KB, repeated a few times; rtc-dtls
+/// keeps fragments without a limit of its own.
+const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// Our flight is repeated after this time, doubled each time. rtc-dtls repeats after a second, and not at all once
+/// the browser has repeated its own, which it does after 50 ms.
+const RESEND_AFTER: Duration = Duration::from_millis(100);
+const RESENDS_MAX: u32 = 8;
+const ALERT: u8 = 21;
+const HELLO_VERIFY_REQUEST: u8 = 3;
 
 /// The server's certificate and the configurations made from it. Shared by all peers of an engine.
 #[derive(Clone)]
@@ -98,6 +108,13 @@ pub(crate) struct Dtls {
     early: Vec<BytesMut>,
     endpoint: Option<Endpoint>,
     profile: Profile,
+    connected: bool,
+    handshake_bytes: usize,
+    outgoing: VecDeque<BytesMut>,
+    /// What the peer has not answered yet.
+    flight: Vec<BytesMut>,
+    resend_at: Option<Instant>,
+    resends: u32,
 }
 
 impl Dtls {
@@ -110,10 +127,22 @@ impl Dtls {
             early: Vec::new(),
             endpoint: None,
             profile: Profile::AeadAes128Gcm,
+            connected: false,
+            handshake_bytes: 0,
+            outgoing: VecDeque::new(),
+            flight: Vec::new(),
+            resend_at: None,
+            resends: 0,
         }
     }
 
     pub(crate) fn read(&mut self, now: Instant, datagram: &[u8]) -> Progress {
+        if !self.connected || datagram.first() != Some(&ALERT) {
+            self.handshake_bytes += datagram.len();
+            if self.handshake_bytes > HANDSHAKE_BYTES_MAX {
+                return if self.connected { Progress::Pending } else { Progress::Failed };
+            }
+        }
         if self.endpoint.is_some() {
             return self.feed(now, datagram.into());
         }
@@ -142,11 +171,12 @@ impl Dtls {
 
     fn feed(&mut self, now: Instant, datagram: BytesMut) -> Progress {
         let Some(endpoint) = &mut self.endpoint else { return Progress::Pending };
+        let events = endpoint.read(now, THE_PEER, None, datagram);
+        self.collect(now);
         // A datagram that does not parse is not the end: it may be anybody's. Retransmission goes on.
-        let Ok(events) = endpoint.read(now, THE_PEER, None, datagram) else { return Progress::Pending };
-        for event in events {
+        for event in events.unwrap_or_default() {
             match event {
-                EndpointEvent::HandshakeComplete => return self.connected(),
+                EndpointEvent::HandshakeComplete => return self.complete(),
                 EndpointEvent::PeerClosed => return Progress::Closed,
                 _ => {}
             }
@@ -154,7 +184,27 @@ impl Dtls {
         Progress::Pending
     }
 
-    fn connected(&self) -> Progress {
+    /// Takes over what the endpoint has to send; it is a new flight until the handshake is through.
+    fn collect(&mut self, now: Instant) {
+        let Some(endpoint) = &mut self.endpoint else { return };
+        let mut flight = Vec::new();
+        while let Some(transmit) = endpoint.poll_transmit() {
+            flight.push(transmit.message);
+        }
+        self.outgoing.extend(flight.iter().cloned());
+        // A HelloVerifyRequest is not repeated: it answers each ClientHello (RFC 6347 §4.2.1).
+        let repeats = flight.first().is_some_and(|first| first.get(13) != Some(&HELLO_VERIFY_REQUEST));
+        if repeats && !self.connected {
+            self.flight = flight;
+            self.resends = 0;
+            self.resend_at = Some(now + RESEND_AFTER);
+        }
+    }
+
+    fn complete(&mut self) -> Progress {
+        self.connected = true;
+        self.flight.clear();
+        self.resend_at = None;
         let contexts = || {
             let state = self.endpoint.as_ref()?.get_connection_state(THE_PEER)?;
             if fingerprint(state.peer_certificates.first()?) != self.remote_fingerprint {
@@ -169,16 +219,26 @@ impl Dtls {
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<BytesMut> {
-        self.endpoint.as_mut()?.poll_transmit().map(|transmit| transmit.message)
+        self.outgoing.pop_front()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.endpoint.as_ref()?.poll_timeout(&THE_PEER)
+        let endpoint = self.endpoint.as_ref().and_then(|endpoint| endpoint.poll_timeout(&THE_PEER));
+        self.resend_at.into_iter().chain(endpoint).min()
     }
 
     /// `false` when the handshake has run out of tries.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
-        self.endpoint.as_mut().is_none_or(|endpoint| endpoint.handle_timeout(THE_PEER, now).is_ok())
+        if self.resend_at.is_some_and(|due| due <= now) {
+            self.outgoing.extend(self.flight.iter().cloned());
+            self.resends += 1;
+            self.resend_at =
+                (self.resends < RESENDS_MAX).then(|| now + RESEND_AFTER * (1 << self.resends.min(4)));
+        }
+        let goes_on =
+            self.endpoint.as_mut().is_none_or(|endpoint| endpoint.handle_timeout(THE_PEER, now).is_ok());
+        self.collect(now);
+        goes_on
     }
 
     /// Queues a close_notify.
@@ -186,5 +246,7 @@ impl Dtls {
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.stop(now, THE_PEER);
         }
+        self.connected = true; // nothing to repeat
+        self.collect(now);
     }
 }

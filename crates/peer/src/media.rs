@@ -18,6 +18,7 @@ pub struct MediaIndex(pub u16);
 pub(crate) struct Media {
     pub(crate) mid: String,
     pub(crate) kind: Option<MediaKind>,
+    pub(crate) stopped: bool,
     pub(crate) used: Use,
 }
 

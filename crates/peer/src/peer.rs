@@ -30,7 +30,7 @@ const CONNECT: Duration = Duration::from_secs(30);
 const TRANSPORT_FEEDBACK_EVERY: Duration = Duration::from_millis(50);
 const RECEIVER_REPORT_EVERY: Duration = Duration::from_secs(1);
 /// One keyframe request a track in this time, however many ask.
-const KEYFRAME_EVERY: Duration = Duration::from_millis(500);
+const KEYFRAME_EVERY: Duration = Duration::from_secs(1);
 const CNAME: &str = "hewei";
 /// Streams a peer may begin in its life; each new offer with a new SSRC begins one.
 const PUBLICATIONS_MAX: u32 = 64;
@@ -140,6 +140,10 @@ pub struct Peer {
     remote: Option<SocketAddr>,
     nominated: bool,
     consent_until: Instant,
+    /// The handshake must be through by then.
+    connect_until: Instant,
+    /// When a packet of this peer last opened.
+    last_opened: Option<Instant>,
     over: bool,
     media: Vec<Media>,
     answers: u64,
@@ -171,6 +175,8 @@ impl Peer {
             remote: None,
             nominated: false,
             consent_until: now + CONNECT,
+            connect_until: now + CONNECT,
+            last_opened: None,
             over: false,
             media: Vec::new(),
             answers: 0,
@@ -190,7 +196,8 @@ impl Peer {
     }
 
     /// Takes an offer in and answers it. `publish` is the codec preference for what the peer sends; empty
-    /// refuses publications. A peer publishes one sound and one picture; further ones are answered `inactive`. `open_slots` limits how many of the `recvonly` m-lines of each kind become slots.
+    /// refuses publications. With `one_stream` all slots are of one stream, whose sound and picture the browser
+    /// plays in step: right only when they come from one publisher. A peer publishes one sound and one picture; further ones are answered `inactive`. `open_slots` limits how many of the `recvonly` m-lines of each kind become slots.
     ///
     /// # Errors
     /// [`SdpError::Changed`] when an m-line of the offer before is gone or of another kind; nothing has changed
@@ -200,10 +207,13 @@ impl Peer {
         offer: &Offer,
         publish: &[Codec],
         open_slots: impl Fn(MediaKind) -> usize,
+        one_stream: bool,
         candidates: &[SocketAddr],
     ) -> Result<String, SdpError> {
         for (at, known) in self.media.iter().enumerate() {
-            let same = offer.media.get(at).is_some_and(|media| media.kind == known.kind);
+            // An m-line may come back as another after it was stopped (RFC 8829 §5.2.2); its mid tells.
+            let same =
+                offer.media.get(at).is_some_and(|media| media.kind == known.kind || media.mid != known.mid);
             if !same {
                 return Err(SdpError::Changed(at));
             }
@@ -218,7 +228,11 @@ impl Peer {
         ];
         let mut published = [false; 2];
         for (at, offered) in offer.media.iter().enumerate() {
-            let known = self.media.get_mut(at).map(|media| std::mem::replace(&mut media.used, Use::Unused));
+            let known = self
+                .media
+                .get_mut(at)
+                .filter(|media| media.mid == offered.mid)
+                .map(|media| std::mem::replace(&mut media.used, Use::Unused));
             let used = match offered.direction {
                 Direction::Sends => {
                     let taken = &mut published[usize::from(offered.kind == Some(MediaKind::Video))];
@@ -242,14 +256,16 @@ impl Peer {
                 }
                 _ => Use::Unused,
             };
+            let media =
+                Media { mid: offered.mid.clone(), kind: offered.kind, stopped: offered.stopped, used };
             if at == self.media.len() {
-                self.media.push(Media { mid: offered.mid.clone(), kind: offered.kind, used });
+                self.media.push(media);
             } else {
-                self.media[at].used = used;
+                self.media[at] = media;
             }
         }
         self.answers += 1;
-        Ok(self.write_answer(offer, candidates))
+        Ok(self.write_answer(offer, one_stream, candidates))
     }
 
     fn open_slot(&mut self, known: Option<Use>, codecs: &[OfferedCodec]) -> Use {
@@ -269,7 +285,7 @@ impl Peer {
         }))
     }
 
-    fn write_answer(&self, offer: &Offer, candidates: &[SocketAddr]) -> String {
+    fn write_answer(&self, offer: &Offer, one_stream: bool, candidates: &[SocketAddr]) -> String {
         let answered: Vec<AnsweredMedia<'_>> = offer
             .media
             .iter()
@@ -284,9 +300,9 @@ impl Peer {
                     codecs: &offered.codecs,
                     ssrc: slot.ssrc,
                     rtx_ssrc: slot.rtx_ssrc,
-                    msid: CNAME,
+                    stream: if one_stream { CNAME } else { &media.mid },
                 },
-                Use::Unused if offered.codecs.is_empty() => AnsweredMedia::Refused,
+                Use::Unused if media.stopped || offered.codecs.is_empty() => AnsweredMedia::Refused,
                 Use::Unused => AnsweredMedia::Inactive(&offered.codecs),
             })
             .collect();
@@ -312,6 +328,11 @@ impl Peer {
     /// Where to send media.
     pub fn remote(&self) -> Option<SocketAddr> {
         self.remote
+    }
+
+    /// When a packet of this peer last opened; `None` before the first.
+    pub fn last_opened(&self) -> Option<Instant> {
+        self.last_opened
     }
 
     /// The user-name fragment that requests to this peer carry.
@@ -382,6 +403,7 @@ impl Peer {
         }
         let mut header = rtp::Header::parse(packet).ok()?;
         let len = security.opener.open_rtp(packet, header.len, header.ssrc, header.seq).ok()?;
+        self.last_opened = Some(now);
         let mut packet = &mut packet[..len];
         let since_start = now.saturating_duration_since(self.started);
 
@@ -426,6 +448,7 @@ impl Peer {
     pub fn receive_rtcp(&mut self, now: Instant, packet: &mut [u8], mut tell: impl FnMut(Feedback)) {
         let Some(security) = self.security.as_mut().filter(|_| !self.over) else { return };
         let Ok(len) = security.opener.open_rtcp(packet) else { return };
+        self.last_opened = Some(now);
         for packet in rtcp::packets(&packet[..len]) {
             match packet {
                 rtcp::Packet::SenderReport { ssrc, ntp, rtp_timestamp } => {
@@ -622,6 +645,7 @@ impl Peer {
             self.transport_due = None;
             if self.transport.pending() {
                 self.transport.write(&mut writer, self.own_ssrc, any_ssrc);
+                self.transport_due = self.transport.pending().then(|| now + TRANSPORT_FEEDBACK_EVERY);
             }
         }
         let len = writer.len();
@@ -650,6 +674,7 @@ impl Peer {
             .into_iter()
             .flatten()
             .chain(publications.filter(|_| self.security.is_some()))
+            .chain(self.security.is_none().then_some(self.connect_until))
             .min()
     }
 
@@ -660,6 +685,10 @@ impl Peer {
         }
         if now >= self.consent_until {
             self.end(Event::ConsentExpired);
+            return;
+        }
+        if self.security.is_none() && now >= self.connect_until {
+            self.end(Event::DtlsFailed);
             return;
         }
         if self.dtls.poll_timeout().is_some_and(|due| due <= now) {
@@ -785,12 +814,12 @@ fn find_publication(media: &mut [Media], header: &rtp::Header, packet: &[u8]) ->
         fitting.next().is_none().then_some(at)
     };
     let at = by_mid.or_else(by_payload_type)?;
-    if let Use::Publication(publication) = &mut media[at].used {
-        if header.payload_type == publication.payload_type {
-            publication.ssrc = Some(header.ssrc);
-        } else {
-            publication.rtx_ssrc = Some(header.ssrc);
-        }
-    }
-    Some(index(at))
+    let Use::Publication(publication) = &mut media[at].used else { return None };
+    let latched = if header.payload_type == publication.payload_type {
+        &mut publication.ssrc
+    } else {
+        &mut publication.rtx_ssrc
+    };
+    // A stream that was signalled or heard before is not replaced by another: that takes a new offer.
+    (*latched.get_or_insert(header.ssrc) == header.ssrc).then(|| index(at))
 }

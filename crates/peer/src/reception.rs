@@ -128,21 +128,20 @@ impl TransportReception {
         if !self.pending {
             return;
         }
-        // The first reported packet must be one that came.
-        while self.base < self.highest && self.arrivals[self.base as usize % WINDOW].is_none() {
-            self.base += 1;
-        }
         let mut arrivals = [None; WINDOW];
         let count = (self.highest + 1 - self.base) as usize;
         for (offset, arrival) in arrivals[..count].iter_mut().enumerate() {
-            *arrival = self.arrivals[(self.base as usize + offset) % WINDOW].take();
+            *arrival = self.arrivals[(self.base as usize + offset) % WINDOW];
         }
         let base = self.base as u16;
-        if writer.transport_feedback(sender_ssrc, media_ssrc, base, self.feedback_count, &arrivals[..count]) {
-            self.feedback_count = self.feedback_count.wrapping_add(1);
+        let covered =
+            writer.transport_feedback(sender_ssrc, media_ssrc, base, self.feedback_count, &arrivals[..count]);
+        for seq in self.base..self.base + covered as u64 {
+            self.arrivals[seq as usize % WINDOW] = None;
         }
-        self.base = self.highest + 1;
-        self.pending = false;
+        self.base += covered as u64;
+        self.feedback_count = self.feedback_count.wrapping_add(u8::from(covered > 0));
+        self.pending = self.base <= self.highest;
     }
 }
 

@@ -13,6 +13,9 @@ pub const OFFER_LEN_MAX: usize = 128 * 1024;
 /// The most m-lines of one offer.
 pub const MEDIA_MAX: usize = 128;
 
+/// The kinds of RTCP feedback that we give or take.
+const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
+
 const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
@@ -71,6 +74,8 @@ pub struct OfferedMedia {
     pub first_format: String,
     /// Direction.
     pub direction: Direction,
+    /// Taken out of use by the offerer (port 0, RFC 3264 §8.2); may come back as something else.
+    pub stopped: bool,
     /// The codecs that pass through Hewei, in the offerer's order, one payload type each.
     pub codecs: Vec<OfferedCodec>,
     /// The SSRC that the offerer will send with.
@@ -122,25 +127,25 @@ impl Offer {
             return Err(SdpError::TooLarge);
         }
         // Transport attributes stand at the session or, the same for all of a bundle, at the first m-line.
-        let transport = |key: &str| {
-            let at_session = sdp.attributes.iter().filter(|attribute| attribute.key == key);
+        let transport = |key: &'static str| {
+            let at_session = sdp.attributes.iter();
             let at_media = sdp.media_descriptions.iter().flat_map(|media| &media.attributes);
             at_session
-                .chain(at_media.filter(|attribute| attribute.key == key))
-                .find_map(|found| found.value.as_deref())
+                .chain(at_media)
+                .filter(move |attribute| attribute.key == key)
+                .filter_map(|found| found.value.as_deref())
         };
-        let fingerprint = transport("fingerprint").ok_or(SdpError::Missing("a=fingerprint"))?;
-        let (hash, fingerprint) = fingerprint.split_once(' ').unwrap_or(("", ""));
-        if !hash.eq_ignore_ascii_case("sha-256") {
-            return Err(SdpError::Missing("a=fingerprint:sha-256"));
-        }
+        let fingerprint = transport("fingerprint")
+            .find_map(|value| value.split_once(' ').filter(|(hash, _)| hash.eq_ignore_ascii_case("sha-256")))
+            .map(|(_, fingerprint)| fingerprint)
+            .ok_or(SdpError::Missing("a=fingerprint:sha-256"))?;
         let media: Vec<_> =
             sdp.media_descriptions.iter().enumerate().map(|(at, media)| offered_media(at, media)).collect();
         if media.is_empty() {
             return Err(SdpError::Missing("m-line"));
         }
         Ok(Offer {
-            ice_ufrag: transport("ice-ufrag").ok_or(SdpError::Missing("a=ice-ufrag"))?.to_owned(),
+            ice_ufrag: transport("ice-ufrag").next().ok_or(SdpError::Missing("a=ice-ufrag"))?.to_owned(),
             fingerprint: fingerprint.to_owned(),
             media,
         })
@@ -177,6 +182,7 @@ fn offered_media(at: usize, media: &MediaDescription) -> OfferedMedia {
         protocol: media.media_name.protos.join("/"),
         first_format: media.media_name.formats.first().cloned().unwrap_or_else(|| "0".to_owned()),
         direction,
+        stopped,
         codecs: kind.map_or_else(Vec::new, |kind| offered_codecs(kind, media)),
         ssrc: group.map(|(ssrc, _)| ssrc).or(first_ssrc),
         rtx_ssrc: group.map(|(_, rtx)| rtx),
@@ -200,40 +206,48 @@ fn by_payload_type<'a>(media: &'a MediaDescription, key: &'a str) -> impl Iterat
     })
 }
 
+/// One pass over the attributes, then look-ups: an offer is long when a stranger wants it to be.
 fn offered_codecs(kind: MediaKind, media: &MediaDescription) -> Vec<OfferedCodec> {
-    let format_of =
-        |wanted: u8| by_payload_type(media, "fmtp").find(|(id, _)| *id == wanted).map(|(_, format)| format);
-    let rtx_of = |wanted: u8| {
-        by_payload_type(media, "rtpmap")
-            .filter(|(_, name)| name.len() >= 4 && name[..4].eq_ignore_ascii_case("rtx/"))
-            .find(|(id, _)| {
-                format_of(*id).and_then(|format| format.trim().strip_prefix("apt=")?.parse().ok())
-                    == Some(wanted)
-            })
-            .map(|(id, _)| id)
+    let table = |key| {
+        let mut table = [None; 128];
+        for (payload_type, value) in by_payload_type(media, key) {
+            table[usize::from(payload_type)].get_or_insert(value);
+        }
+        table
     };
+    let (names, formats) = (table("rtpmap"), table("fmtp"));
+    let mut rtx = [None; 128];
+    for (payload_type, (name, format)) in (0u8..).zip(names.iter().zip(&formats)) {
+        let is_rtx =
+            name.is_some_and(|name| name.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("rtx/")));
+        let repaired = format.and_then(|format| format.trim().strip_prefix("apt=")?.parse::<u8>().ok());
+        if let Some(repaired) = repaired.filter(|repaired| is_rtx && *repaired < 128) {
+            rtx[usize::from(repaired)] = Some(payload_type);
+        }
+    }
     let mut codecs: Vec<OfferedCodec> = Vec::new();
-    for (rank, format) in media.media_name.formats.iter().enumerate() {
-        let Ok(payload_type) = format.parse::<u8>() else { continue };
-        let named =
-            by_payload_type(media, "rtpmap").find(|(id, _)| *id == payload_type).map(|(_, name)| name);
-        let Some(codec) = codec_of(payload_type, named).filter(|codec| codec.kind() == kind) else {
+    let mut seen = [false; 128];
+    for format in &media.media_name.formats {
+        let Some(payload_type) = format.parse::<u8>().ok().filter(|payload_type| *payload_type < 128) else {
             continue;
         };
-        let format = format_of(payload_type);
-        if codec == Codec::H264 && !format.is_some_and(|format| format.contains("packetization-mode=1")) {
+        let at = usize::from(payload_type);
+        if std::mem::replace(&mut seen[at], true) {
+            continue;
+        }
+        let Some(codec) = codec_of(payload_type, names[at]).filter(|codec| codec.kind() == kind) else {
+            continue;
+        };
+        if codec == Codec::H264 && !formats[at].is_some_and(|format| format.contains("packetization-mode=1"))
+        {
             continue;
         }
         let offered = OfferedCodec {
             codec,
             payload_type,
-            rtx_payload_type: rtx_of(payload_type),
-            format: format.map(str::to_owned),
-            feedback: values(media, "rtcp-fb")
-                .filter_map(|value| value.split_once(' '))
-                .filter(|(id, _)| *id == "*" || id.parse() == Ok(payload_type))
-                .map(|(_, feedback)| feedback.to_owned())
-                .collect(),
+            rtx_payload_type: rtx[at],
+            format: formats[at].map(str::to_owned),
+            feedback: Vec::new(),
         };
         match codecs.iter_mut().find(|known| known.codec == codec) {
             None => codecs.push(offered),
@@ -241,7 +255,16 @@ fn offered_codecs(kind: MediaKind, media: &MediaDescription) -> Vec<OfferedCodec
             Some(known) if baseline(&offered) && !baseline(known) => *known = offered,
             Some(_) => {}
         }
-        debug_assert!(codecs.len() <= rank + 1);
+    }
+    for feedback in values(media, "rtcp-fb") {
+        let Some((id, feedback)) = feedback.split_once(' ') else { continue };
+        for codec in &mut codecs {
+            let for_it = id == "*" || id.parse() == Ok(codec.payload_type);
+            if for_it && FEEDBACK.contains(&feedback) && !codec.feedback.iter().any(|known| known == feedback)
+            {
+                codec.feedback.push(feedback.to_owned());
+            }
+        }
     }
     codecs
 }
@@ -297,8 +320,8 @@ pub enum AnsweredMedia<'a> {
         ssrc: u32,
         /// And this one for retransmissions.
         rtx_ssrc: u32,
-        /// The `msid` of the track.
-        msid: &'a str,
+        /// The stream of the track. Browsers play the sound and picture of one stream in step.
+        stream: &'a str,
     },
 }
 
@@ -391,8 +414,8 @@ pub fn write_answer(
         for codec in codecs {
             write_codec(&mut out, codec, receives);
         }
-        if let AnsweredMedia::Send { ssrc, rtx_ssrc, msid, codecs } = answer {
-            line(&mut out, format_args!("a=msid:{msid} {msid}-{}", media.mid));
+        if let AnsweredMedia::Send { ssrc, rtx_ssrc, stream, codecs } = answer {
+            line(&mut out, format_args!("a=msid:{stream} {}", media.mid));
             let rtx = codecs.iter().any(|codec| codec.rtx_payload_type.is_some());
             if rtx {
                 line(&mut out, format_args!("a=ssrc-group:FID {ssrc} {rtx_ssrc}"));

@@ -21,7 +21,7 @@ fn peer(offer: &Offer) -> Peer {
 
 fn answer(peer: &mut Peer, offer: &Offer, publish: &[Codec]) -> Vec<Vec<String>> {
     let candidates = [([192, 0, 2, 1], 8443).into()];
-    let text = peer.answer(offer, publish, |_| usize::MAX, &candidates).expect("answers");
+    let text = peer.answer(offer, publish, |_| usize::MAX, false, &candidates).expect("answers");
     assert!(text.lines().all(|line| line.as_bytes().get(1) == Some(&b'=')), "{text}");
     text.split("\r\nm=").map(|section| section.lines().map(str::to_owned).collect()).collect()
 }
@@ -104,7 +104,10 @@ fn a_new_offer_keeps_slots_and_their_ssrcs() {
 
     let swapped = CHROMIUM.replacen("m=audio", "m=video", 1);
     let swapped = Offer::parse(&swapped).expect("parses");
-    assert!(peer.answer(&swapped, &PREFERENCE, |_| 1, &[]).is_err(), "an m-line does not change its kind");
+    assert!(
+        peer.answer(&swapped, &PREFERENCE, |_| 1, false, &[]).is_err(),
+        "an m-line does not change its kind"
+    );
 }
 
 #[test]
@@ -136,7 +139,7 @@ proptest! {
     /// Offers with lines taken out, doubled, cut and scrambled are answered or refused; they never panic.
     #[test]
     fn broken_offers_are_answered_or_refused(
-        edits in proptest::collection::vec((0usize..400, 0u8..4, any::<u16>()), 1..12),
+        edits in proptest::collection::vec((0usize..400, 0u8..5, any::<u16>()), 1..12),
         chromium: bool,
     ) {
         let mut lines: Vec<String> = if chromium { CHROMIUM } else { AIORTC }.lines().map(str::to_owned).collect();
@@ -146,6 +149,10 @@ proptest! {
             match edit {
                 0 => _ = lines.remove(at),
                 1 => lines.insert(at, line),
+                4 => {
+                    let cut = usize::from(with) % (line.chars().count() + 1);
+                    lines[at] = line.chars().take(cut).chain("€和".chars()).chain(line.chars().skip(cut)).collect();
+                }
                 2 => lines[at] = line.chars().take(usize::from(with) % (line.len() + 1)).collect(),
                 _ => lines[at] = line.chars().map(|c| if c.is_ascii_digit() { char::from(b'0' + (with % 10) as u8) } else { c }).collect(),
             }
@@ -153,7 +160,7 @@ proptest! {
         let text = lines.join("\r\n") + "\r\n";
         if let Ok(offer) = Offer::parse(&text) {
             let mut peer = peer(&offer);
-            let _ = peer.answer(&offer, &PREFERENCE, |_| usize::MAX, &[([127, 0, 0, 1], 1).into()]);
+            let _ = peer.answer(&offer, &PREFERENCE, |_| usize::MAX, false, &[([127, 0, 0, 1], 1).into()]);
         }
     }
 }
@@ -176,4 +183,40 @@ fn a_peer_publishes_one_sound_and_one_picture_and_begins_few_streams() {
         publishing += u32::from(has(&sections[2], "a=recvonly"));
     }
     assert!(publishing < 64, "{publishing} streams");
+}
+
+#[test]
+fn hostile_offers_are_read_in_no_time_and_without_a_panic() {
+    let section = CHROMIUM.split("m=audio").next().expect("a session");
+    let fingerprint = CHROMIUM.lines().find(|line| line.starts_with("a=fingerprint")).expect("has one");
+    let head = format!("{section}m=video 9 UDP/TLS/RTP/SAVPF");
+    let tail = format!("\r\na=ice-ufrag:x\r\n{fingerprint}\r\na=rtpmap:96 VP8/90000\r\n");
+    let odd = format!("{head} 96{tail}a=rtpmap:97 abc€\r\na=fmtp:97 apt=96\r\n");
+    assert_eq!(Offer::parse(&odd).expect("parses").media[0].codecs.len(), 1);
+    // Quadratic reading takes seconds here; linear reading is through at once.
+    let long = format!("{head}{}{tail}{}", " 96".repeat(5_300), "a=rtpmap:9 rtx/\r\n".repeat(1_800));
+    assert_eq!(Offer::parse(&long).expect("parses").media[0].codecs.len(), 1);
+}
+
+#[test]
+fn a_stopped_m_line_is_refused_and_may_come_back_as_another() {
+    let first = Offer::parse(CHROMIUM).expect("Chromium's offer");
+    let mut peer = peer(&first);
+    answer(&mut peer, &first, &PREFERENCE);
+    let (before, slot) = CHROMIUM.rsplit_once("m=video 9").expect("has a slot");
+    let stopped = Offer::parse(&format!("{before}m=video 0{slot}")).expect("parses");
+    let sections = answer(&mut peer, &stopped, &PREFERENCE);
+    assert!(sections[4][0].starts_with("video 0"), "{:?}", sections[4][0]);
+    assert!(has(&sections[0], "a=group:BUNDLE 0 1 2"));
+
+    let (before, audio_slot) = CHROMIUM.split_once("m=audio 9").expect("has sound");
+    let audio_slot = audio_slot.split("m=").next().expect("a section").replace("a=mid:0", "a=mid:9");
+    let recycled = Offer::parse(&format!(
+        "{before}m=audio 9{}m=audio 9{}",
+        CHROMIUM.split_once("m=audio 9").expect("has sound").1.rsplit_once("m=video").expect("has a slot").0,
+        audio_slot.replace("a=sendonly", "a=recvonly")
+    ))
+    .expect("parses");
+    let sections = answer(&mut peer, &recycled, &PREFERENCE);
+    assert!(has(&sections[4], "a=mid:9") && has(&sections[4], "a=sendonly"));
 }

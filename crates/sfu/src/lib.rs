@@ -5,8 +5,9 @@
 //! audience has taken effect when the call returns. Knows nothing of sockets, encryption or time but what it is
 //! given. The engine calls it.
 //!
-//! **The contract.** Change the room, then drain [`Room::poll_output`]. Give packets to [`Room::ingest`], then
-//! take what they became by [`Room::flush`], before the next change.
+//! **The contract.** Change the room, then drain [`Room::poll_output`] and
+//! [`Room::poll_keyframe_wanted`]. Give packets to [`Room::ingest`], take
+//! what they became by [`Room::flush`] before the next change, and drain the outputs again.
 
 mod history;
 mod rewrite;

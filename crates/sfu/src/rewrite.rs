@@ -2,6 +2,10 @@
 
 use std::time::Instant;
 
+/// A source that leaps ahead by more than this begins a new run. A receiver guesses the roll-over of sequence
+/// numbers from the last it got, and loses a stream for good that leaps by 2¹⁵ (RFC 3711 §3.3.1).
+const LEAP_MAX: u64 = 1_000;
+
 /// How the packets of the source now playing are renumbered. A *run* is the time one source plays in a slot
 /// without interruption; within it both numbers are shifted by a constant, so that holes, and the order of late
 /// packets, are the subscriber's to see.
@@ -31,6 +35,13 @@ impl Rewriter {
     /// Whether a run is on.
     pub(crate) fn is_running(&self) -> bool {
         self.run.is_some()
+    }
+
+    /// Whether a packet is so far ahead that the run must end before it.
+    pub(crate) fn leaps(&self, seq: u64) -> bool {
+        self.run.is_some_and(|run| {
+            run.first_index + seq.saturating_sub(run.first_seq) > self.next_index.saturating_add(LEAP_MAX)
+        })
     }
 
     /// Ends the run: something else will play, or nothing.
@@ -99,6 +110,18 @@ mod tests {
         assert_eq!(rewriter.incoming(12), Some(700));
         assert_eq!(rewriter.incoming(11), None, "of another source");
         assert_eq!(rewriter.incoming(13), None, "never sent");
+    }
+
+    #[test]
+    fn a_leap_ends_the_run() {
+        let now = Instant::now();
+        let mut rewriter = Rewriter::new(0);
+        rewriter.start(now, 100, 0, 90_000);
+        rewriter.rewrite(now, 100, 0);
+        assert!(!rewriter.leaps(101) && !rewriter.leaps(600) && !rewriter.leaps(7));
+        assert!(rewriter.leaps(100 + 30_000));
+        rewriter.stop();
+        assert!(!rewriter.leaps(100 + 30_000));
     }
 
     proptest! {

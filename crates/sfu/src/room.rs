@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hewei_media::starts_keyframe;
@@ -13,6 +13,9 @@ use crate::{
     source::{ClockPoint, Incoming, PENDING_MAX, Pending, Route, Source, SourceKey},
     subscriber::{Fill, Outgoing, Playing, Slot, SlotId, SlotOffer, Subscriber, SubscriberKey},
 };
+
+/// While a slot waits for a keyframe it is asked for this often.
+const KEYFRAME_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a change led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +31,6 @@ pub enum Output {
         /// For picture.
         video: u32,
     },
-    /// Somebody waits for a keyframe of this source.
-    KeyframeWanted(SourceKey),
 }
 
 /// One room. See the crate's contract.
@@ -43,6 +44,7 @@ pub struct Room {
     /// Sources with packets to flush.
     touched: Vec<u32>,
     outputs: VecDeque<Output>,
+    keyframes_wanted: VecDeque<SourceKey>,
 }
 
 impl Room {
@@ -77,8 +79,17 @@ impl Room {
 
     /// Adds a subscriber, with no slots yet.
     pub fn add_subscriber(&mut self, key: SubscriberKey, participant: ParticipantId, fill: Fill) {
-        let subscriber = Subscriber { participant, fill, frozen: false, slots: Vec::new(), asked: (0, 0) };
+        let subscriber =
+            Subscriber { participant, fill, ready: false, frozen: false, slots: Vec::new(), asked: (0, 0) };
         self.subscribers.insert(key.0, subscriber);
+    }
+
+    /// The subscriber is connected: from now on packets can be sent to it.
+    pub fn set_ready(&mut self, key: SubscriberKey) {
+        let Some(subscriber) = self.subscribers.get_mut(&key.0) else { return };
+        subscriber.ready = true;
+        let playing = subscriber.slots.iter().filter(|slot| slot.offer.kind == MediaKind::Video);
+        self.keyframes_wanted.extend(playing.filter_map(|slot| slot.playing));
     }
 
     /// Takes a subscriber away.
@@ -108,7 +119,6 @@ impl Room {
             };
             subscriber.slots.push(slot);
         }
-        subscriber.asked = (0, 0);
         self.replan();
         if let Some(subscriber) = self.subscribers.get_mut(&key.0) {
             subscriber.frozen = subscriber.fill == Fill::Now;
@@ -185,7 +195,7 @@ impl Room {
     }
 
     /// Takes a packet in. `false` when it is a duplicate or one too many before the next flush.
-    pub fn ingest(&mut self, now: Instant, key: SourceKey, packet: Incoming<'_>) -> bool {
+    pub fn ingest(&mut self, key: SourceKey, packet: Incoming<'_>) -> bool {
         let Some(source) = self.sources.get_mut(&key.0) else { return false };
         let keyframe = starts_keyframe(source.codec, packet.payload);
         if source.pending.len() == PENDING_MAX
@@ -193,7 +203,6 @@ impl Room {
         {
             return false;
         }
-        source.last_packet = Some((packet.timestamp, now));
         if source.pending.is_empty() {
             self.touched.push(key.0);
         }
@@ -207,16 +216,22 @@ impl Room {
         while let Some(key) = self.touched.pop() {
             let Some(source) = self.sources.get_mut(&key) else { continue };
             source.pad_pending();
+            let mut waits = false;
             for route in &source.routes {
                 let slot = self
                     .subscribers
                     .get_mut(&route.subscriber.0)
+                    .filter(|subscriber| subscriber.ready)
                     .and_then(|subscriber| subscriber.slots.get_mut(route.slot));
                 let Some(slot) = slot.filter(|slot| slot.playing == Some(SourceKey(key))) else { continue };
                 for pending in &source.pending {
                     let Some(kept) = source.history.get(pending.seq) else { continue };
+                    if slot.rewriter.leaps(pending.seq) {
+                        slot.rewriter.stop();
+                    }
                     if !slot.rewriter.is_running() {
                         if !kept.keyframe {
+                            waits = true;
                             continue;
                         }
                         slot.rewriter.start(now, pending.seq, kept.timestamp, source.codec.clock_rate_hz());
@@ -238,6 +253,12 @@ impl Room {
                 }
             }
             source.pending.clear();
+            // A request is one datagram that may be lost, and a slot without a picture has nobody else to ask.
+            let asked_lately = source.keyframe_wanted_at.is_some_and(|at| now < at + KEYFRAME_AGAIN);
+            if waits && !asked_lately {
+                source.keyframe_wanted_at = Some(now);
+                self.keyframes_wanted.push_back(SourceKey(key));
+            }
         }
     }
 
@@ -269,33 +290,26 @@ impl Room {
         }
     }
 
-    /// What a sender report for a slot says at `now`, which is `ntp_now` on our clock: NTP time and RTP
-    /// timestamp. The publisher's own clock once it is known, since it ties its sound to its picture.
-    pub fn slot_clock(
-        &self,
-        now: Instant,
-        ntp_now: u64,
-        key: SubscriberKey,
-        id: SlotId,
-    ) -> Option<(u64, u32)> {
+    /// What a sender report for a slot says at `now`: NTP time and RTP timestamp, on the publisher's own clock, since
+    /// that ties its sound to its picture. `None` before the publisher has told it.
+    pub fn slot_clock(&self, now: Instant, key: SubscriberKey, id: SlotId) -> Option<(u64, u32)> {
         let (_, slot) = self.slot(key, id)?;
         let source = self.sources.get(&slot.playing?.0)?;
-        let clock_hz = f64::from(source.codec.clock_rate_hz());
-        let ticks = |since: Instant| (now.saturating_duration_since(since).as_secs_f64() * clock_hz) as u32;
-        let (ntp, timestamp) = match (source.sender_report, source.last_packet) {
-            (Some(point), _) => {
-                let passed = now.saturating_duration_since(point.at).as_secs_f64() * 4_294_967_296.0;
-                (point.ntp.wrapping_add(passed as u64), point.rtp_timestamp.wrapping_add(ticks(point.at)))
-            }
-            (None, Some((timestamp, at))) => (ntp_now, timestamp.wrapping_add(ticks(at))),
-            (None, None) => return None,
-        };
-        Some((ntp, slot.rewriter.timestamp(timestamp)?))
+        let point = source.sender_report?;
+        let passed = now.saturating_duration_since(point.at).as_secs_f64();
+        let ntp = point.ntp.wrapping_add((passed * 4_294_967_296.0) as u64);
+        let ticks = (passed * f64::from(source.codec.clock_rate_hz())) as u32;
+        Some((ntp, slot.rewriter.timestamp(point.rtp_timestamp.wrapping_add(ticks))?))
     }
 
-    /// What the last change led to.
+    /// What changes and packets led to.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// The next source of which somebody waits for a keyframe.
+    pub fn poll_keyframe_wanted(&mut self) -> Option<SourceKey> {
+        self.keyframes_wanted.pop_front()
     }
 
     fn may_receive(&self, subscriber: &Subscriber, source: &Source) -> bool {
@@ -370,7 +384,7 @@ impl Room {
                 slot.playing = Some(SourceKey(source_key));
                 changed = true;
                 if source.kind() == MediaKind::Video {
-                    self.outputs.push_back(Output::KeyframeWanted(SourceKey(source_key)));
+                    self.keyframes_wanted.push_back(SourceKey(source_key));
                 }
             }
         }
@@ -379,7 +393,9 @@ impl Room {
         }
         let slots = |kind| subscriber.slots.iter().filter(|slot| slot.offer.kind == kind).count() as u32;
         let short = audio > slots(MediaKind::Audio) || video > slots(MediaKind::Video);
-        if short && subscriber.fill == Fill::Follow && subscriber.asked != (audio, video) {
+        if !short {
+            subscriber.asked = (0, 0);
+        } else if subscriber.fill == Fill::Follow && subscriber.asked != (audio, video) {
             subscriber.asked = (audio, video);
             self.outputs.push_back(Output::NeedSlots { subscriber: key, audio, video });
         }

@@ -63,7 +63,7 @@ pub(crate) struct Source {
     pub(crate) pending: Vec<Pending>,
     pub(crate) history: History,
     pub(crate) sender_report: Option<ClockPoint>,
-    pub(crate) last_packet: Option<(u32, Instant)>,
+    pub(crate) keyframe_wanted_at: Option<Instant>,
 }
 
 impl Source {
@@ -82,7 +82,7 @@ impl Source {
             pending: Vec::with_capacity(PENDING_MAX),
             history: History::new(capacity),
             sender_report: None,
-            last_packet: None,
+            keyframe_wanted_at: None,
         }
     }
 

@@ -75,6 +75,8 @@ pub(crate) struct Slot {
 pub(crate) struct Subscriber {
     pub(crate) participant: ParticipantId,
     pub(crate) fill: Fill,
+    /// Connected.
+    pub(crate) ready: bool,
     /// No source is placed any more (`Fill::Now`, after the first time).
     pub(crate) frozen: bool,
     pub(crate) slots: Vec<Slot>,

@@ -111,6 +111,7 @@ proptest! {
                         SlotOffer { id: SlotId(id), kind, codecs }
                     };
                     room.set_slots(key, (0..slots).map(offer).collect(), |_| 0);
+                    room.set_ready(key);
                 }
                 Step::Leave { who } => room.remove_subscriber(SubscriberKey(who)),
                 Step::Publish { who, codec } => {
@@ -141,7 +142,7 @@ proptest! {
                         *seq += 1;
                         let payload = payload(who, *codec, keyframe && at == 0);
                         let timestamp = *seq as u32 * 3_000;
-                        room.ingest(now, *key, Incoming { seq: *seq, timestamp, marker: true, payload: &payload });
+                        room.ingest(*key, Incoming { seq: *seq, timestamp, marker: true, payload: &payload });
                     }
                     let mut sent = Vec::new();
                     room.flush(now, |out| {

@@ -12,10 +12,11 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use crossbeam_channel::Sender;
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use hewei_model::{Publisher, RoomId};
 use hewei_peer::Identity;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -36,6 +37,8 @@ const EVENTS_MAX: usize = 4_096;
 const STRAYS: usize = 256 * 1024;
 /// What a socket may hold while its shard is busy: 20 ms of 1 Gbit/s.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// rtc-dtls joins the fragments of a handshake by recursion.
+const SHARD_STACK: usize = 8 * 1024 * 1024;
 
 /// Ends a shard's wait. Signals once between two turns of its loop, however often it is asked.
 #[derive(Debug)]
@@ -55,11 +58,13 @@ impl Waker {
         }
     }
 
-    /// To be called after a wait and before looking at the queues.
-    fn reset(&self) {
-        if self.signalled.swap(false, Ordering::AcqRel) {
+    /// Waits, and is ready for the next wake when it returns; look at the queues after it.
+    fn wait(&self, socket: &UdpSocket, time: Duration) {
+        // First the counter, then the flag: whoever wakes in between signals again.
+        if sys::wait(socket, &self.counter, time) {
             self.counter.reset();
         }
+        self.signalled.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -157,7 +162,14 @@ impl Shards {
             );
             let thread = std::thread::Builder::new()
                 .name(format!("media-{index}"))
-                .spawn(move || shard.run())
+                .stack_size(SHARD_STACK)
+                .spawn(move || {
+                    // A server with half its rooms dead and nobody told is worse than one that starts anew.
+                    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shard.run())).is_err() {
+                        tracing::error!(shard = index, "a media shard panicked; the server ends");
+                        std::process::abort();
+                    }
+                })
                 .map_err(|error| setup(&error))?;
             if let Ok(mut slot) = shards[index].thread.lock() {
                 *slot = Some(thread);
@@ -170,21 +182,22 @@ impl Shards {
         self.port
     }
 
+    // Opening and closing hold the room's entry while they send, so that the directory and the shard agree on the
+    // order, and no offer finds a room that its shard has not opened.
     pub(crate) fn open_room(&self, room: RoomId) {
-        let mut opened = None;
-        self.directory.rooms.entry(room).or_insert_with(|| {
+        if let Entry::Vacant(vacant) = self.directory.rooms.entry(room) {
             let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-            opened = Some(shard);
-            shard
-        });
-        if opened.is_some() {
-            self.send(room, Command::OpenRoom);
+            if self.send_to(shard, room, Command::OpenRoom) {
+                vacant.insert(shard);
+            }
         }
     }
 
     pub(crate) fn close_room(&self, room: RoomId) {
-        self.send(room, Command::CloseRoom);
-        self.directory.rooms.remove(&room);
+        if let Entry::Occupied(occupied) = self.directory.rooms.entry(room) {
+            self.send_to(*occupied.get(), room, Command::CloseRoom);
+            occupied.remove();
+        }
     }
 
     /// Gives a command to the shard of its room. `false` when the room is not open or the shard has ended.
@@ -216,8 +229,9 @@ impl Shards {
             // The room does not matter to `Stop`.
             self.send_to(index, RoomId::from_u128(0), Command::Stop);
             let thread = shard.thread.lock().ok().and_then(|mut thread| thread.take());
-            if thread.is_some_and(|thread| thread.join().is_err()) {
-                tracing::error!(shard = index, "a media shard ended by a panic");
+            if let Some(thread) = thread {
+                // A panic does not come here: it has ended the process.
+                let _ = thread.join();
             }
         }
     }

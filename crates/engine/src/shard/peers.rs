@@ -1,6 +1,9 @@
 //! The peers of a shard: offers, datagrams of control, time-outs, and their end.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use hewei_model::{Codec, MediaKind, ParticipantId, PeerId, Publisher};
 use hewei_peer::{Event as PeerEvent, Feedback, MediaIndex, Peer, Secrets, Use, sdp, stun};
@@ -17,11 +20,15 @@ use crate::{CloseReason, Event, Offer, OfferError, SlotFill, counters::Counter, 
 const PEERS_MAX: usize = 4_096;
 /// Addresses one peer may be reached from at a time.
 const ADDRESSES_MAX: usize = 8;
+/// How long after its last packet a peer holds an address against another that claims it.
+const ADDRESS_HELD: Duration = Duration::from_secs(5);
+/// Packets sent again to one peer in a second: what a link with 20 % loss needs of 2 Mbit/s, five times.
+const RETRANSMISSIONS_A_SECOND: u32 = 250;
+/// A packet is not sent again within this time, however often it is asked for.
+const RETRANSMIT_AGAIN: Duration = Duration::from_millis(20);
 const SENDER_REPORT_EVERY: Duration = Duration::from_secs(1);
 /// The first report comes soon, for it ties sound to picture.
 const FIRST_SENDER_REPORT: Duration = Duration::from_millis(150);
-/// Seconds from 1900, where NTP begins, to 1970.
-const NTP_UNIX_OFFSET_S: u64 = 2_208_988_800;
 
 pub(super) struct PeerEntry {
     pub(super) peer: Peer,
@@ -30,8 +37,40 @@ pub(super) struct PeerEntry {
     /// Index of its room.
     pub(super) room: usize,
     pub(super) published: Vec<Published>,
-    addresses: Vec<std::net::SocketAddr>,
+    addresses: Vec<SocketAddr>,
     sender_reports_due: Option<Instant>,
+    retransmissions: Retransmissions,
+}
+
+/// What a peer was sent again lately.
+struct Retransmissions {
+    left: u32,
+    second: Instant,
+    recent: [Option<(MediaIndex, u16, Instant)>; 64],
+    next: usize,
+}
+
+impl Retransmissions {
+    fn new(now: Instant) -> Self {
+        Self { left: RETRANSMISSIONS_A_SECOND, second: now, recent: [None; 64], next: 0 }
+    }
+
+    /// Whether this packet of a slot may be sent again now.
+    fn allow(&mut self, now: Instant, media: MediaIndex, seq: u16) -> bool {
+        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
+            (self.left, self.second) = (RETRANSMISSIONS_A_SECOND, now);
+        }
+        let again = self.recent.iter().flatten().any(|(known, known_seq, at)| {
+            (*known, *known_seq) == (media, seq) && now.saturating_duration_since(*at) < RETRANSMIT_AGAIN
+        });
+        if again || self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        self.recent[self.next] = Some((media, seq, now));
+        self.next = (self.next + 1) % self.recent.len();
+        true
+    }
 }
 
 /// A publication whose first packet has come.
@@ -42,12 +81,16 @@ pub(super) struct Published {
 }
 
 impl Shard {
-    pub(super) fn offer(&mut self, now: Instant, room: usize, offer: &Offer) -> Result<String, OfferError> {
-        let invalid = |error: sdp::SdpError| OfferError::Invalid(error.to_string());
-        let parsed = sdp::Offer::parse(&offer.sdp).map_err(invalid)?;
+    pub(super) fn offer(
+        &mut self,
+        now: Instant,
+        room: usize,
+        offer: &Offer,
+        parsed: &sdp::Offer,
+    ) -> Result<String, OfferError> {
         let index = match self.state.by_id.get(&offer.peer) {
             Some(index) => *index,
-            None => self.new_peer(now, room, offer, &parsed)?,
+            None => self.new_peer(now, room, offer, parsed)?,
         };
         let state = &mut self.state;
         let entry = state.peers[index as usize].as_mut().ok_or(OfferError::Stopped)?;
@@ -67,13 +110,14 @@ impl Shard {
             MediaKind::Audio => audio,
             MediaKind::Video => video,
         };
-        let answer = match entry.peer.answer(&parsed, &publish, open_slots, &self.candidates) {
+        let one_stream = matches!(offer.fill, SlotFill::Only(_));
+        let answer = match entry.peer.answer(parsed, &publish, open_slots, one_stream, &self.candidates) {
             Ok(answer) => answer,
             Err(error) => {
                 if entry.peer.media().next().is_none() {
                     self.close(now, index, CloseReason::ClosedByServer);
                 }
-                return Err(invalid(error));
+                return Err(OfferError::Invalid(error.to_string()));
             }
         };
 
@@ -126,7 +170,7 @@ impl Shard {
         };
         let secrets = Secrets {
             ice_ufrag: random_text(&self.random, 8),
-            ice_pwd: random_text(&self.random, 24),
+            ice_pwd: random_text(&self.random, 26),
             first_ssrc: random_u32(&self.random),
         };
         let peer = Peer::new(now, self.identity.clone(), secrets, parsed);
@@ -141,6 +185,7 @@ impl Shard {
             published: Vec::new(),
             addresses: Vec::new(),
             sender_reports_due: None,
+            retransmissions: Retransmissions::new(now),
         });
         if let Some(room) = &mut self.state.rooms[room] {
             let fill = match offer.fill {
@@ -157,7 +202,7 @@ impl Shard {
     pub(super) fn stun(
         &mut self,
         now: Instant,
-        from: std::net::SocketAddr,
+        from: SocketAddr,
         index: u32,
         request: &stun::BindingRequest<'_>,
     ) {
@@ -168,13 +213,21 @@ impl Shard {
         if !entry.addresses.contains(&from) {
             if entry.addresses.len() == ADDRESSES_MAX {
                 let oldest = entry.addresses.remove(0);
-                self.state.by_address.remove(&oldest);
-                self.directory.addresses.remove(&oldest);
+                self.forget_address(oldest, index);
             }
-            entry.addresses.push(from);
+            if let Some(entry) = &mut self.state.peers[index as usize] {
+                entry.addresses.push(from);
+            }
         }
-        self.state.by_address.insert(from, index);
-        self.directory.addresses.insert(from, self.index);
+        // An address is taken over from a peer that is gone, not from one that is heard.
+        let holder = self.state.by_address.get(&from).filter(|holder| **holder != index);
+        let heard = holder
+            .and_then(|holder| self.state.peers[*holder as usize].as_ref()?.peer.last_opened())
+            .is_some_and(|at| now.saturating_duration_since(at) < ADDRESS_HELD);
+        if !heard {
+            self.state.by_address.insert(from, index);
+            self.directory.addresses.insert(from, self.index);
+        }
         self.drain(now, index);
     }
 
@@ -202,13 +255,13 @@ impl Shard {
                 let mut events = Vec::new();
                 let source = room.add_source(publisher, rtp.codec, origin, &mut events);
                 entry.published.push(Published { media: rtp.media, source });
-                room.ingest(now, &self.counters, source, &packet);
+                room.ingest(&self.counters, source, &packet);
                 room.settle(peers, &mut events);
                 backlog.extend(events);
                 return;
             }
         };
-        room.ingest(now, &self.counters, source, &packet);
+        room.ingest(&self.counters, source, &packet);
     }
 
     pub(super) fn rtcp(&mut self, now: Instant, index: u32, packet: &mut [u8]) {
@@ -216,8 +269,8 @@ impl Shard {
         let Some(entry) = peers[index as usize].as_mut() else { return };
         let Some(room) = rooms[entry.room].as_mut() else { return };
         let subscriber = SubscriberKey(index);
-        // What is asked is done after the compound is read, for the peer is busy reading it. A compound of one
-        // datagram asks for no more than this many packets.
+        // What is asked is done after the compound is read, for the peer is busy reading it. What a compound asks
+        // beyond this many packets is for the next one.
         let mut missing = [(MediaIndex(0), 0u16); 512];
         let mut missing_count = 0;
         let mut keyframes = [None; 32];
@@ -244,6 +297,9 @@ impl Shard {
         });
         for (media, seq) in &missing[..missing_count] {
             let Some(to) = entry.peer.remote() else { continue };
+            if !entry.retransmissions.allow(now, *media, *seq) {
+                continue;
+            }
             let Some(out) = room.room.sent(now, subscriber, SlotId(media.0), *seq) else { continue };
             let peer = &mut entry.peer;
             self.egress.datagram(&self.socket, &self.counters, to, |room| {
@@ -291,11 +347,10 @@ impl Shard {
         }
         entry.sender_reports_due = Some(now + SENDER_REPORT_EVERY);
         let (Some(room), Some(to)) = (&self.state.rooms[entry.room], entry.peer.remote()) else { return };
-        let ntp_now = ntp_now();
         let peer = &mut entry.peer;
         let subscriber = SubscriberKey(index as u32);
         for playing in room.room.playing(subscriber) {
-            let Some((ntp, timestamp)) = room.room.slot_clock(now, ntp_now, subscriber, playing.slot) else {
+            let Some((ntp, timestamp)) = room.room.slot_clock(now, subscriber, playing.slot) else {
                 continue;
             };
             self.egress.datagram(&self.socket, &self.counters, to, |room| {
@@ -327,14 +382,8 @@ impl Shard {
                             participant,
                             peer,
                         });
-                        // Keyframes asked for before there was a way to send them.
-                        let playing: Vec<_> = room.room.playing(SubscriberKey(index)).collect();
-                        for playing in playing {
-                            let source = room.room.source_of(SubscriberKey(index), playing.slot);
-                            if let Some(source) = source.filter(|_| playing.kind == MediaKind::Video) {
-                                room.request_keyframe(source, &mut self.state.peers);
-                            }
-                        }
+                        room.room.set_ready(SubscriberKey(index));
+                        room.request_keyframes(&mut self.state.peers);
                     }
                     continue;
                 }
@@ -343,6 +392,13 @@ impl Shard {
                 Some(PeerEvent::ConsentExpired) => CloseReason::ConsentExpired,
             };
             self.close(now, index, reason);
+        }
+    }
+
+    fn forget_address(&mut self, address: SocketAddr, index: u32) {
+        if self.state.by_address.get(&address) == Some(&index) {
+            self.state.by_address.remove(&address);
+            self.directory.addresses.remove_if(&address, |_, shard| *shard == self.index);
         }
     }
 
@@ -361,10 +417,7 @@ impl Shard {
         self.state.by_ufrag.remove(entry.peer.local_ufrag());
         self.state.by_id.remove(&entry.id);
         for address in &entry.addresses {
-            if self.state.by_address.get(address) == Some(&index) {
-                self.state.by_address.remove(address);
-                self.directory.addresses.remove(address);
-            }
+            self.forget_address(*address, index);
         }
         let mut events = Vec::new();
         if let Some(room) = &mut self.state.rooms[entry.room] {
@@ -378,12 +431,6 @@ impl Shard {
         }
         self.state.backlog.extend(events);
     }
-}
-
-fn ntp_now() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let fraction = (u64::from(since_1970.subsec_nanos()) << 32) / 1_000_000_000;
-    ((since_1970.as_secs() + NTP_UNIX_OFFSET_S) << 32) | fraction
 }
 
 fn random_u32(random: &ring::rand::SystemRandom) -> u32 {

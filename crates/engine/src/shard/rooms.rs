@@ -41,6 +41,13 @@ pub(super) struct SourceEntry {
     tapped: bool,
 }
 
+impl SourceEntry {
+    fn announce(&mut self, tap: &mut tap::Writer) {
+        let (track, publisher, codec) = (self.track, self.publisher, self.codec);
+        self.tapped = tap.write(tap::Record::TrackStarted { track, publisher, codec, at: mono_now() });
+    }
+}
+
 /// A publisher that writes into a ring: a camera.
 struct Feed {
     publisher: Publisher,
@@ -111,40 +118,41 @@ impl RoomEntry {
     /// Tells the tap which tracks it gets from now on, and which no more.
     pub(super) fn sync_tap(&mut self) {
         let Some(tap) = &mut self.tap else { return };
-        let at = mono_now();
+        if tap.is_abandoned() {
+            self.tap = None;
+            self.sources.values_mut().for_each(|source| source.tapped = false);
+            return;
+        }
         for (key, source) in &mut self.sources {
             let wanted = self.room.is_recorded(*key);
-            let track = source.track;
             if wanted && !source.tapped {
-                let (publisher, codec) = (source.publisher, source.codec);
-                source.tapped = tap.write(tap::Record::TrackStarted { track, publisher, codec, at });
+                source.announce(tap);
             } else if !wanted && source.tapped {
-                tap.write(tap::Record::TrackEnded { track, at });
+                tap.write(tap::Record::TrackEnded { track: source.track, at: mono_now() });
                 source.tapped = false;
             }
         }
     }
 
     /// Takes a packet of a source in: into the tap, and into the room until the next flush.
-    pub(super) fn ingest(
-        &mut self,
-        now: Instant,
-        counters: &Counters,
-        source: SourceKey,
-        packet: &Packet<'_>,
-    ) {
+    pub(super) fn ingest(&mut self, counters: &Counters, source: SourceKey, packet: &Packet<'_>) {
         let Packet { arrival, seq, header, bytes } = *packet;
         let Ok(payload) = header.payload(bytes) else { return };
         if let Some(tap) = &mut self.tap
-            && let Some(entry) = self.sources.get(&source).filter(|entry| entry.tapped)
-            && !tap.write(tap::Record::Packet { track: entry.track, arrival, rtp: bytes })
+            && let Some(entry) = self.sources.get_mut(&source)
         {
-            counters.add(Counter::TapLost, 1);
+            // A full ring may have kept the tap from hearing of the track.
+            if !entry.tapped && self.room.is_recorded(source) {
+                entry.announce(tap);
+            }
+            if entry.tapped && !tap.write(tap::Record::Packet { track: entry.track, arrival, rtp: bytes }) {
+                counters.add(Counter::TapLost, 1);
+            }
         }
         counters.add(Counter::RtpReceived, 1);
         self.dirty = true;
         let incoming = Incoming { seq, timestamp: header.timestamp, marker: header.marker, payload };
-        self.room.ingest(now, source, incoming);
+        self.room.ingest(source, incoming);
     }
 
     pub(super) fn sender_report(
@@ -238,7 +246,6 @@ impl RoomEntry {
                 {
                     let seq = track.seq.extend(header.seq);
                     self.ingest(
-                        now,
                         counters,
                         track.source,
                         &Packet { arrival, seq, header: &header, bytes: rtp },
@@ -326,8 +333,16 @@ impl RoomEntry {
                     let (participant, peer) = (entry.participant, entry.id);
                     events.push(Event::NeedSlots { room: self.id, participant, peer, audio, video });
                 }
-                Output::KeyframeWanted(source) => self.request_keyframe(source, peers),
             }
+        }
+        self.request_keyframes(peers);
+    }
+
+    /// Does nothing but ask for the keyframes that are wanted since the last time; what else the room has to say
+    /// waits for [`RoomEntry::settle`].
+    pub(super) fn request_keyframes(&mut self, peers: &mut [Option<PeerEntry>]) {
+        while let Some(source) = self.room.poll_keyframe_wanted() {
+            self.request_keyframe(source, peers);
         }
     }
 

@@ -109,8 +109,7 @@ impl Shard {
             let now = Instant::now();
             let time =
                 if self.state.backlog.is_empty() { next_tick.saturating_duration_since(now) } else { TICK };
-            sys::wait(&self.socket, &self.waker.counter, time);
-            self.waker.reset();
+            self.waker.wait(&self.socket, time);
 
             let mut more = self.drain_strays();
             for _ in 0..RECEIVE_ROUNDS {
@@ -284,6 +283,7 @@ impl Shard {
         let State { peers, rooms, .. } = &mut self.state;
         for room in rooms.iter_mut().flatten() {
             room.flush(now, peers, &mut self.egress, &self.socket, &self.counters);
+            room.request_keyframes(peers);
         }
         self.egress.flush(&self.socket, &self.counters);
     }
@@ -317,9 +317,9 @@ impl Shard {
                 self.state.rooms_by_id.remove(&id);
                 self.state.rooms[index] = None;
             }
-            Command::Offer { offer, reply } => {
+            Command::Offer { offer, parsed, reply } => {
                 let answer = match room {
-                    Some(room) => self.offer(now, room, &offer),
+                    Some(room) => self.offer(now, room, &offer, &parsed),
                     None => Err(OfferError::NoRoom),
                 };
                 // The one who asked may have gone.
