@@ -91,8 +91,9 @@ fn engine(subscribers: usize) -> Result<(f64, f64)> {
         }
         packets
     });
-    let join =
-        |publish, slots| runtime.block_on(Client::join(&engine, room, Shape { publish, slots, gcm: true }));
+    let join = |publish, slots| {
+        runtime.block_on(Client::join(&engine, room, Shape { publish, slots, gcm: true, lost: None }))
+    };
     let mut publisher = join(true, 0);
     let viewers: Vec<Client> = (0..subscribers).map(|_| join(false, 1)).collect();
     let participants: BTreeSet<_> = viewers.iter().map(|viewer| viewer.participant).collect();

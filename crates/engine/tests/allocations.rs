@@ -51,9 +51,9 @@ fn forwarding_a_packet_allocates_nothing() {
             });
         }
     });
-    let shape = Shape { publish: true, slots: 0, gcm: true };
+    let shape = Shape { publish: true, slots: 0, gcm: true, lost: None };
     let mut publisher = runtime.block_on(Client::join(&engine, room, shape));
-    let viewer = Shape { publish: false, slots: 1, gcm: true };
+    let viewer = Shape { publish: false, slots: 1, gcm: true, lost: None };
     let viewers: Vec<Client> =
         (0..VIEWERS).map(|_| runtime.block_on(Client::join(&engine, room, viewer))).collect();
     let participants: BTreeSet<_> = viewers.iter().map(|viewer| viewer.participant).collect();

@@ -42,8 +42,8 @@ async fn event<T>(events: &mut Receiver<Event>, mut wanted: impl FnMut(Event) ->
     .expect("the event comes")
 }
 
-const PUBLISHER: Shape = Shape { publish: true, slots: 0, gcm: true };
-const VIEWER: Shape = Shape { publish: false, slots: 1, gcm: true };
+const PUBLISHER: Shape = Shape { publish: true, slots: 0, gcm: true, lost: None };
+const VIEWER: Shape = Shape { publish: false, slots: 1, gcm: true, lost: None };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_go_to_the_audience_and_to_nobody_else() {
@@ -261,5 +261,16 @@ async fn more_sources_than_slots_ask_for_more() {
         _ => None,
     })
     .await;
+    engine.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_datagram_of_the_handshake_is_sent_again() {
+    let (engine, _events) = start(1);
+    let room = RoomId::generate();
+    engine.open_room(room);
+    for lost in 0..5 {
+        Client::join(&engine, room, Shape { lost: Some(lost), ..VIEWER }).await;
+    }
     engine.shutdown();
 }
