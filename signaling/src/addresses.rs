@@ -46,6 +46,16 @@ pub fn candidates(config: &Config, machine: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
     candidates
 }
 
+/// What one subscriber has: an IPv4 address, or the /64 of an IPv6 one. An IPv4 address may come written as IPv6.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
+        address => address,
+    }
+}
+
 fn is_reachable(address: IpAddr) -> bool {
     let on_one_link = match address {
         IpAddr::V4(address) => address.is_link_local(),

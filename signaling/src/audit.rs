@@ -19,6 +19,7 @@ impl App {
         let entry = AuditEntry {
             at: OffsetDateTime::now_utc(),
             actor: who.name.clone(),
+            participant_id: Some(who.participant),
             role: who.role,
             action: action.to_owned(),
             target: target.to_string(),

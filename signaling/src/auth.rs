@@ -75,7 +75,9 @@ impl Claims {
 pub struct Ticket {
     /// The recording.
     pub recording: RecordingId,
-    /// Who it was given to.
+    /// Whose token it was given for.
+    pub participant: ParticipantId,
+    /// Their name.
     pub name: String,
     /// Their role.
     pub role: Role,
@@ -221,6 +223,7 @@ mod tests {
         let tokens = Tokens::new(&[1; 32]);
         let ticket = Ticket {
             recording: RecordingId::generate(),
+            participant: ParticipantId::generate(),
             name: "李律师".into(),
             role: Role::Lawyer,
             expires_at: now() + Duration::minutes(5),

@@ -1,4 +1,7 @@
 //! How often somebody may try an invitation's code. Codes cannot be guessed; this keeps the database quiet.
+//!
+//! A wrong code and a right one cost different buckets: a village where everybody comes in at nine is not slowed down
+//! by somebody there who guesses, and guessing gets no further by right codes in between.
 
 use std::{
     collections::HashMap,
@@ -7,75 +10,105 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Tries an address has at once, and what it wins back: one each `PER_ADDRESS_REFILL`. Many parties may sit
-/// behind one address of a village office.
-const PER_ADDRESS_BURST: f64 = 20.0;
-const PER_ADDRESS_REFILL: Duration = Duration::from_secs(3);
-const GLOBAL_BURST: f64 = 200.0;
-const GLOBAL_REFILL: Duration = Duration::from_millis(50);
-/// More addresses than this at once are served from the global bucket alone.
+use crate::addresses;
+
+/// Tries at once, and how long it takes to win one back.
+#[derive(Clone, Copy)]
+struct Rate {
+    burst: f64,
+    refill: Duration,
+}
+
+/// Wrong codes of one address. Many parties may sit behind one address of a village office.
+const WRONG: Rate = Rate { burst: 20.0, refill: Duration::from_secs(3) };
+/// Right codes of one address.
+const RIGHT: Rate = Rate { burst: 500.0, refill: Duration::from_millis(500) };
+/// Of everybody: what the database does without noticing, so that a few strangers do not use it up for all.
+const WRONG_OF_ALL: Rate = Rate { burst: 2_000.0, refill: Duration::from_millis(5) };
+/// More addresses than this at once are served from the bucket of all alone.
 const ADDRESSES_MAX: usize = 10_000;
 
-/// One bucket for all and one for each address.
+/// One bucket for all and two for each address.
 pub struct JoinLimits(Mutex<Buckets>);
 
 struct Buckets {
     all: Bucket,
-    addresses: HashMap<IpAddr, Bucket>,
+    addresses: HashMap<IpAddr, Address>,
+}
+
+struct Address {
+    wrong: Bucket,
+    right: Bucket,
 }
 
 struct Bucket {
+    rate: Rate,
     left: f64,
     at: Instant,
 }
 
 impl Bucket {
-    fn new(burst: f64, now: Instant) -> Self {
-        Self { left: burst, at: now }
+    fn new(rate: Rate, now: Instant) -> Self {
+        Self { rate, left: rate.burst, at: now }
     }
 
-    fn refill(&mut self, burst: f64, refill: Duration, now: Instant) {
-        let won = now.saturating_duration_since(self.at).as_secs_f64() / refill.as_secs_f64();
-        self.left = (self.left + won).min(burst);
+    fn has_one(&mut self, now: Instant) -> bool {
+        let won = now.saturating_duration_since(self.at).as_secs_f64() / self.rate.refill.as_secs_f64();
+        self.left = (self.left + won).min(self.rate.burst);
         self.at = now;
+        self.left >= 1.0
     }
 
-    fn take(&mut self) -> bool {
-        let enough = self.left >= 1.0;
-        if enough {
-            self.left -= 1.0;
-        }
-        enough
+    fn is_full(&mut self, now: Instant) -> bool {
+        self.has_one(now) && self.left >= self.rate.burst
+    }
+
+    fn give_back(&mut self) {
+        self.left = (self.left + 1.0).min(self.rate.burst);
     }
 }
 
 impl JoinLimits {
     /// With full buckets.
     pub fn new(now: Instant) -> Self {
-        Self(Mutex::new(Buckets { all: Bucket::new(GLOBAL_BURST, now), addresses: HashMap::new() }))
+        Self(Mutex::new(Buckets { all: Bucket::new(WRONG_OF_ALL, now), addresses: HashMap::new() }))
     }
 
-    /// Whether `address` may try now; a try is used up by it.
+    /// Whether `address` may try now. The try counts as a wrong one until [`JoinLimits::was_right`], so that many at
+    /// once get no further than one after another.
     pub fn admit(&self, address: IpAddr, now: Instant) -> bool {
+        let network = addresses::network(address);
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.addresses.len() >= ADDRESSES_MAX && !buckets.addresses.contains_key(&address) {
+        let Buckets { all, addresses } = &mut *buckets;
+        if addresses.len() >= ADDRESSES_MAX && !addresses.contains_key(&network) {
             // Those that are full again need no memory.
-            buckets.addresses.retain(|_, bucket| {
-                bucket.refill(PER_ADDRESS_BURST, PER_ADDRESS_REFILL, now);
-                bucket.left < PER_ADDRESS_BURST
-            });
+            addresses.retain(|_, address| !(address.wrong.is_full(now) && address.right.is_full(now)));
         }
-        let room = buckets.addresses.len() < ADDRESSES_MAX || buckets.addresses.contains_key(&address);
-        if room {
-            let bucket =
-                buckets.addresses.entry(address).or_insert_with(|| Bucket::new(PER_ADDRESS_BURST, now));
-            bucket.refill(PER_ADDRESS_BURST, PER_ADDRESS_REFILL, now);
-            if !bucket.take() {
+        if !all.has_one(now) {
+            return false;
+        }
+        if addresses.len() < ADDRESSES_MAX || addresses.contains_key(&network) {
+            let address = addresses.entry(network).or_insert_with(|| Address {
+                wrong: Bucket::new(WRONG, now),
+                right: Bucket::new(RIGHT, now),
+            });
+            if !address.wrong.has_one(now) || !address.right.has_one(now) {
                 return false;
             }
+            address.wrong.left -= 1.0;
         }
-        buckets.all.refill(GLOBAL_BURST, GLOBAL_REFILL, now);
-        buckets.all.take()
+        all.left -= 1.0;
+        true
+    }
+
+    /// The code was a right one: it costs the bucket of right ones instead.
+    pub fn was_right(&self, address: IpAddr) {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.all.give_back();
+        if let Some(address) = buckets.addresses.get_mut(&addresses::network(address)) {
+            address.wrong.give_back();
+            address.right.left -= 1.0;
+        }
     }
 }
 
@@ -89,10 +122,35 @@ mod tests {
         let limits = JoinLimits::new(start);
         let one = IpAddr::from([192, 0, 2, 1]);
         let admitted = (0..100).filter(|_| limits.admit(one, start)).count();
-        assert_eq!(admitted, PER_ADDRESS_BURST as usize);
+        assert_eq!(admitted, WRONG.burst as usize);
         assert!(limits.admit(IpAddr::from([192, 0, 2, 2]), start));
-        assert!(limits.admit(one, start + PER_ADDRESS_REFILL));
-        assert!(!limits.admit(one, start + PER_ADDRESS_REFILL));
+        assert!(limits.admit(one, start + WRONG.refill));
+        assert!(!limits.admit(one, start + WRONG.refill));
+    }
+
+    #[test]
+    fn all_addresses_of_an_ipv6_network_share_one_bucket() {
+        let start = Instant::now();
+        let limits = JoinLimits::new(start);
+        let address = |n: u128| IpAddr::from((0x2001_0db8_u128 << 96 | n).to_be_bytes());
+        assert_eq!((0..100).filter(|n| limits.admit(address(*n), start)).count(), WRONG.burst as usize);
+        assert!(limits.admit(address(1 << 64), start), "another network");
+    }
+
+    #[test]
+    fn right_codes_cost_another_bucket() {
+        let start = Instant::now();
+        let limits = JoinLimits::new(start);
+        let village = IpAddr::from([192, 0, 2, 1]);
+        let mut right = 0;
+        while limits.admit(village, start) {
+            limits.was_right(village);
+            right += 1;
+        }
+        assert_eq!(right, RIGHT.burst as usize);
+        let later = start + RIGHT.refill * 100;
+        let wrong = (0..100).filter(|_| limits.admit(village, later)).count();
+        assert_eq!(wrong, WRONG.burst as usize, "and leave that of wrong ones as it was");
     }
 
     #[test]
@@ -100,7 +158,7 @@ mod tests {
         let start = Instant::now();
         let limits = JoinLimits::new(start);
         let admitted =
-            (0..2_000_u16).filter(|n| limits.admit(IpAddr::from([10, 0, (n >> 8) as u8, *n as u8]), start));
-        assert_eq!(admitted.count(), GLOBAL_BURST as usize);
+            (0..5_000_u16).filter(|n| limits.admit(IpAddr::from([10, 0, (n >> 8) as u8, *n as u8]), start));
+        assert_eq!(admitted.count(), WRONG_OF_ALL.burst as usize);
     }
 }

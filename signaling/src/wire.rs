@@ -70,6 +70,7 @@ pub fn audit_row(row: hewei_store::AuditRow) -> api::AuditRow {
         id: row.id,
         at: rfc3339(row.entry.at),
         actor: row.entry.actor,
+        participant_id: row.entry.participant_id.map(|id| id.to_string()),
         role: row.entry.role,
         action: row.entry.action,
         target: row.entry.target,

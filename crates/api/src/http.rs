@@ -61,7 +61,8 @@ pub enum MediaKindName {
 pub struct RedeemInvitation {
     /// The code from the link (`/join#CODE`).
     pub code: String,
-    /// The name to show; absent: the name the invitation was made for.
+    /// The name to show; absent: the name the invitation was made for. Only a party's is taken: others are whom they
+    /// were invited as.
     pub name: Option<String>,
 }
 
@@ -430,6 +431,8 @@ pub struct AuditRow {
     pub at: String,
     /// Who: the token's name.
     pub actor: String,
+    /// Which token, whatever name is in it; absent in rows from before this was written down.
+    pub participant_id: Option<String>,
     /// The actor's role.
     #[schema(value_type = RoleName)]
     pub role: Role,

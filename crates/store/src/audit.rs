@@ -1,6 +1,6 @@
 //! The audit log. It grows and never changes; the database itself refuses anything else.
 
-use hewei_model::{PurposeId, Role};
+use hewei_model::{ParticipantId, PurposeId, Role};
 use sqlx::Row;
 use time::OffsetDateTime;
 
@@ -13,6 +13,8 @@ pub struct AuditEntry {
     pub at: OffsetDateTime,
     /// Who: the token's name.
     pub actor: String,
+    /// Which token, whatever name is in it. Absent only in rows from before this was written down.
+    pub participant_id: Option<ParticipantId>,
     /// The actor's role.
     pub role: Role,
     /// What, such as `camera.open`.
@@ -38,10 +40,12 @@ impl Store {
     /// Appends to the log. What needs a row must not happen when this fails.
     pub async fn audit(&self, entry: &AuditEntry) -> Result<i64> {
         let done = sqlx::query(
-            "INSERT INTO audit (at, actor, role, action, target, purpose_id, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO audit (at, actor, participant_id, role, action, target, purpose_id, detail)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(row::to_ms(entry.at))
         .bind(&entry.actor)
+        .bind(entry.participant_id.map(|id| id.to_string()))
         .bind(entry.role.as_str())
         .bind(&entry.action)
         .bind(&entry.target)
@@ -55,8 +59,8 @@ impl Store {
     /// The newest rows first, at most `limit`, those before the number `before`.
     pub async fn audit_rows(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditRow>> {
         sqlx::query(
-            "SELECT id, at, actor, role, action, target, purpose_id, detail FROM audit WHERE id < ?
-             ORDER BY id DESC LIMIT ?",
+            "SELECT id, at, actor, participant_id, role, action, target, purpose_id, detail FROM audit
+             WHERE id < ? ORDER BY id DESC LIMIT ?",
         )
         .bind(before.unwrap_or(i64::MAX))
         .bind(row::limit(limit))
@@ -69,6 +73,7 @@ impl Store {
                 entry: AuditEntry {
                     at: row::at(row, "at")?,
                     actor: row.try_get("actor")?,
+                    participant_id: row::parse_option(row, "participant_id")?,
                     role: row::parse(row, "role")?,
                     action: row.try_get("action")?,
                     target: row.try_get("target")?,

@@ -184,6 +184,7 @@ async fn the_audit_log_only_grows() {
     let entry = |action: &str| AuditEntry {
         at: f.now,
         actor: "王".into(),
+        participant_id: Some(ParticipantId::generate()),
         role: Role::Mediator,
         action: action.into(),
         target: "x".into(),
@@ -202,11 +203,28 @@ async fn the_audit_log_only_grows() {
     // Another connection to the same file, as an operator with a shell would have.
     let url = format!("sqlite://{}", f.folder.path().join("a.sqlite").display());
     let pool = sqlx::SqlitePool::connect(&url).await.expect("connects");
-    for sql in ["UPDATE audit SET actor = 'nobody'", "DELETE FROM audit", "DELETE FROM audit WHERE id = 1"] {
-        let error = sqlx::query(sql).execute(&pool).await.expect_err("is refused");
-        assert!(error.to_string().contains("append-only"), "{error}");
+    let columns = "(id, at, actor, role, action, target, detail) VALUES";
+    let row = "0, 'nobody', 'party', 'a', 'x', ''";
+    for sql in [
+        "UPDATE audit SET actor = 'nobody'".to_owned(),
+        "DELETE FROM audit".to_owned(),
+        "DELETE FROM audit WHERE id = 1".to_owned(),
+        "UPDATE OR REPLACE audit SET id = 1 WHERE id = 2".to_owned(),
+        format!("INSERT OR REPLACE INTO audit {columns} (1, {row})"),
+        format!("REPLACE INTO audit {columns} (3, {row})"),
+        format!("INSERT INTO audit {columns} (1, {row}) ON CONFLICT (id) DO UPDATE SET actor = 'nobody'"),
+        format!("INSERT INTO audit {columns} (-1, {row})"),
+        format!("INSERT INTO audit {columns} (0, {row})"),
+    ] {
+        let error = sqlx::query(sqlx::AssertSqlSafe(sql.clone())).execute(&pool).await.expect_err(&sql);
+        assert!(error.to_string().contains("append-only"), "{sql}: {error}");
     }
-    assert_eq!(f.store.audit_rows(None, 10).await.expect("reads").len(), 3);
+    let rows = f.store.audit_rows(None, 10).await.expect("reads");
+    assert_eq!(
+        rows.iter().rev().map(|row| &row.entry).collect::<Vec<_>>(),
+        entries.iter().collect::<Vec<_>>()
+    );
+    assert_eq!(f.store.audit(&entry("d")).await.expect("goes on"), rows[0].id + 1);
 }
 
 #[tokio::test]
@@ -215,6 +233,7 @@ async fn lists_have_an_end() {
     let entry = AuditEntry {
         at: f.now,
         actor: String::new(),
+        participant_id: None,
         role: Role::Operator,
         action: "a".into(),
         target: String::new(),

@@ -10,6 +10,7 @@ use hewei_api::{
     http::{Grant, RedeemInvitation},
     problem::Problem as ProblemBody,
 };
+use hewei_model::Role;
 use time::{Duration, OffsetDateTime};
 
 use super::input::{self, Body};
@@ -40,7 +41,7 @@ pub async fn join(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Body(redeem): Body<RedeemInvitation>,
 ) -> Result<Json<Grant>, Problem> {
-    if !app.join_limits.admit(peer.ip().to_canonical(), Instant::now()) {
+    if !app.join_limits.admit(peer.ip(), Instant::now()) {
         return Err(Problem::too_many_requests());
     }
     // Before the code is used up.
@@ -50,8 +51,10 @@ pub async fn join(
     }
     let now = OffsetDateTime::now_utc();
     let redeemed = app.store.redeem(&redeem.code, now).await?;
+    app.join_limits.was_right(peer.ip());
     let claims = Claims {
-        name: name.unwrap_or(redeemed.name),
+        // A party may say what to be called. A lawyer or a leader is whom the mediator invited.
+        name: name.filter(|_| redeemed.role == Role::Party).unwrap_or(redeemed.name),
         role: redeemed.role,
         room: Some(redeemed.room.id),
         participant: redeemed.participant_id,

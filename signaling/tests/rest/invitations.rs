@@ -11,11 +11,14 @@ use crate::{
 };
 
 async fn invite(server: &TestServer, room: impl std::fmt::Display) -> String {
-    let answer =
-        post(format!("/api/v1/rooms/{room}/invitations"), &json!({"role": "party", "name": "赵大山"}))
-            .token(&server.token(Role::Mediator))
-            .to(server.address())
-            .await;
+    invite_as(server, room, "party").await
+}
+
+async fn invite_as(server: &TestServer, room: impl std::fmt::Display, role: &str) -> String {
+    let answer = post(format!("/api/v1/rooms/{room}/invitations"), &json!({"role": role, "name": "赵大山"}))
+        .token(&server.token(Role::Mediator))
+        .to(server.address())
+        .await;
     assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
     let path = answer.json()["path"].as_str().unwrap().to_owned();
     path.strip_prefix("/join#").unwrap().to_owned()
@@ -65,6 +68,39 @@ async fn a_wrong_name_does_not_use_up_the_link() {
     }
     let answer = post("/api/v1/join", &json!({"code": code, "name": " 赵 "})).to(server.address()).await;
     assert_eq!(answer.json()["name"], "赵");
+    server.server.stop().await;
+}
+
+#[tokio::test]
+async fn only_a_party_chooses_a_name() {
+    let server = TestServer::start().await;
+    let (_, room) = server.case_with_room("2026-1").await;
+    for (role, name) in [("party", "老赵"), ("lawyer", "赵大山"), ("leader", "赵大山")] {
+        let code = invite_as(&server, room, role).await;
+        let grant =
+            post("/api/v1/join", &json!({"code": code, "name": "老赵"})).to(server.address()).await.json();
+        assert_eq!(grant["name"], name, "{role}");
+        let token = grant["token"].as_str().unwrap();
+        let me = get("/api/v1/me").token(token).to(server.address()).await.json();
+        assert_eq!(me["name"], name, "{role}");
+        let claims = server.server.app().tokens.verify(token, time::OffsetDateTime::now_utc()).unwrap();
+        let rows =
+            get("/api/v1/audit?limit=1").token(&server.token(Role::Auditor)).to(server.address()).await;
+        assert_eq!(rows.json()[0]["participant_id"], claims.participant.to_string());
+        assert_eq!(rows.json()[0]["actor"], name);
+    }
+    server.server.stop().await;
+}
+
+#[tokio::test]
+async fn right_codes_do_not_use_up_the_tries_of_an_office() {
+    let server = TestServer::start().await;
+    let (_, room) = server.case_with_room("2026-1").await;
+    for _ in 0..40 {
+        let code = invite(&server, room).await;
+        let answer = post("/api/v1/join", &json!({"code": code})).to(server.address()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    }
     server.server.stop().await;
 }
 

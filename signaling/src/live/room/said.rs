@@ -64,6 +64,7 @@ impl Room {
         let entry = hewei_store::AuditEntry {
             at: OffsetDateTime::now_utc(),
             actor: seat.name.clone(),
+            participant_id: Some(seat.owner),
             role: seat.role,
             action: "session.end".to_owned(),
             target: self.info.id.to_string(),

@@ -37,6 +37,7 @@ impl Viewer {
         AuditEntry {
             at: OffsetDateTime::now_utc(),
             actor: self.claims.name.clone(),
+            participant_id: Some(self.claims.participant),
             role: self.claims.role,
             action: format!("{noun}.{verb}"),
             target,

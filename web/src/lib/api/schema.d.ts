@@ -333,6 +333,8 @@ export interface components {
              * @description Running number.
              */
             id: number;
+            /** @description Which token, whatever name is in it; absent in rows from before this was written down. */
+            participant_id?: string | null;
             /** @description Under which purpose. */
             purpose_id?: string | null;
             /** @description The actor's role. */
@@ -712,7 +714,10 @@ export interface components {
         RedeemInvitation: {
             /** @description The code from the link (`/join#CODE`). */
             code: string;
-            /** @description The name to show; absent: the name the invitation was made for. */
+            /**
+             * @description The name to show; absent: the name the invitation was made for. Only a party's is taken: others are whom they
+             *     were invited as.
+             */
             name?: string | null;
         };
         /** @description A node of the region tree, of any depth. */
