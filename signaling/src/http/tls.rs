@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime},
@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::Context;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use rustls::{
     ServerConfig,
@@ -31,6 +31,17 @@ use crate::{addresses, config, secrets};
 const CERTIFICATE_LIFETIME: time::Duration = time::Duration::days(397);
 const RENEW_BEFORE: time::Duration = time::Duration::days(30);
 const CA_LIFETIME: time::Duration = time::Duration::days(3_650);
+/// Networks that nobody owns (RFC 1918, 4193, 6598, and loopback): the own CA is good for these, and for the names and
+/// addresses this machine had when it was made. Whoever steals its key can play no other site to those who trust it.
+const PRIVATE: [(IpAddr, u8); 7] = [
+    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10),
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+    (IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), 7),
+];
 /// How often files and addresses are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -199,9 +210,19 @@ fn own(folder: &Path, names: &BTreeSet<String>, now: OffsetDateTime) -> anyhow::
     if fits && let Ok(key) = from_files(&certificate, &key) {
         return Ok(key);
     }
-    let ca = own_ca(folder, now)?;
+    let ca = own_ca(folder, names, now)?;
     let server = KeyPair::generate()?;
-    let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
+    // One name that the CA is not good for would spoil the certificate for all others.
+    let (good, others): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| ca.is_good_for(name));
+    if !others.is_empty() {
+        tracing::warn!(
+            names = others.join(" "),
+            "the own CA was made before this machine had these names or addresses, so browsers refuse HTTPS there; \
+             to have a new CA, which everybody must trust anew, remove {} and start again",
+            folder.display()
+        );
+    }
+    let mut params = CertificateParams::new(good)?;
     params.distinguished_name = Default::default();
     params.distinguished_name.push(DnType::CommonName, "Hewei");
     params.not_before = now - time::Duration::days(1);
@@ -209,27 +230,72 @@ fn own(folder: &Path, names: &BTreeSet<String>, now: OffsetDateTime) -> anyhow::
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    let leaf = params.signed_by(&server, &ca)?;
+    let leaf = params.signed_by(&server, &ca.issuer)?;
     secrets::write_private(&key, server.serialize_pem().as_bytes())?;
     secrets::write_private(&certificate, leaf.pem().as_bytes())?;
     Made { expires_at: params.not_after.unix_timestamp(), names: names.clone() }.write(folder)?;
     from_files(&certificate, &key)
 }
 
-/// The own CA. It is made once and kept, so that whoever trusts it goes on doing so.
-fn own_ca(folder: &Path, now: OffsetDateTime) -> anyhow::Result<Issuer<'static, KeyPair>> {
+/// The own CA.
+struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    /// The names and addresses it is good for besides [`PRIVATE`].
+    names: BTreeSet<String>,
+}
+
+impl Ca {
+    fn is_good_for(&self, name: &str) -> bool {
+        let is_private = |address| PRIVATE.iter().any(|network| contains(*network, address));
+        self.names.contains(name) || name.parse().is_ok_and(is_private)
+    }
+}
+
+fn contains((network, prefix): (IpAddr, u8), address: IpAddr) -> bool {
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            (network.to_bits() ^ address.to_bits()).leading_zeros() >= prefix.into()
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            (network.to_bits() ^ address.to_bits()).leading_zeros() >= prefix.into()
+        }
+        _ => false,
+    }
+}
+
+/// The own CA. It is made once, for the names this machine then has, and kept, so that whoever trusts it goes on
+/// doing so.
+fn own_ca(folder: &Path, names: &BTreeSet<String>, now: OffsetDateTime) -> anyhow::Result<Ca> {
     let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
-    if key.exists() {
-        let text = fs::read_to_string(&key).with_context(|| format!("{}", key.display()))?;
-        let key = KeyPair::from_pem(&text).with_context(|| format!("{}", key.display()))?;
-        return Ok(Issuer::new(ca_params(&key, now), key));
+    let made_for = folder.join("ca-made-for.txt");
+    // One from before it was limited to these names has no list of them, and a new one takes its place.
+    if key.exists() && made_for.exists() {
+        let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("{}", path.display()));
+        let pair = KeyPair::from_pem(&read(&key)?).with_context(|| format!("{}", key.display()))?;
+        let names = read(&made_for)?.lines().map(str::to_owned).collect();
+        return Ok(Ca { issuer: Issuer::new(ca_params(&pair, now), pair), names });
     }
     let pair = KeyPair::generate()?;
-    let params = ca_params(&pair, now);
+    let mut params = ca_params(&pair, now);
+    params.name_constraints =
+        Some(NameConstraints { permitted_subtrees: good_for(names), excluded_subtrees: Vec::new() });
     let ca = params.self_signed(&pair)?;
+    let list: String = names.iter().map(|name| format!("{name}\n")).collect();
     secrets::write_private(&certificate, ca.pem().as_bytes())?;
+    secrets::write_private(&made_for, list.as_bytes())?;
+    // Last, since it says that all is there.
     secrets::write_private(&key, pair.serialize_pem().as_bytes())?;
-    Ok(Issuer::new(params, pair))
+    Ok(Ca { issuer: Issuer::new(params, pair), names: names.clone() })
+}
+
+fn good_for(names: &BTreeSet<String>) -> Vec<GeneralSubtree> {
+    let network =
+        |(address, prefix)| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, prefix));
+    let own = names.iter().map(|name| match name.parse::<IpAddr>() {
+        Ok(address) => network((address, if address.is_ipv4() { 32 } else { 128 })),
+        Err(_) => GeneralSubtree::DnsName(name.clone()),
+    });
+    PRIVATE.into_iter().map(network).chain(own).collect()
 }
 
 /// An issuer is known by its name and key. The name is taken from the key, so that two installations differ.
@@ -248,6 +314,11 @@ fn ca_params(key: &KeyPair, now: OffsetDateTime) -> CertificateParams {
 
 #[cfg(test)]
 mod tests {
+    use rustls::{
+        client::danger::ServerCertVerifier,
+        pki_types::{ServerName, UnixTime},
+    };
+
     use super::*;
 
     #[test]
@@ -258,14 +329,60 @@ mod tests {
         let chain = |names: &BTreeSet<String>, now| {
             own(folder.path(), names, now).expect("makes one").cert.first().expect("a leaf").to_vec()
         };
-        let at_home = names(&["localhost", "192.0.2.1"]);
+        let at_home = names(&["localhost", "192.168.0.1"]);
         let first = chain(&at_home, now);
         assert_eq!(first, chain(&at_home, now), "kept over a restart");
         let ca = fs::read(folder.path().join("ca.pem")).expect("the CA");
-        let moved = chain(&names(&["localhost", "192.0.2.2"]), now);
+        let moved = chain(&names(&["localhost", "192.168.7.2"]), now);
         assert_ne!(first, moved);
         let later = now + CERTIFICATE_LIFETIME - time::Duration::days(29);
-        assert_ne!(moved, chain(&names(&["localhost", "192.0.2.2"]), later), "renewed before its end");
+        assert_ne!(moved, chain(&names(&["localhost", "192.168.7.2"]), later), "renewed before its end");
         assert_eq!(ca, fs::read(folder.path().join("ca.pem")).expect("the CA"));
+    }
+
+    #[test]
+    fn the_ca_is_good_for_this_machine_and_private_networks_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let now = OffsetDateTime::now_utc();
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let at_first = names(&["localhost", "office", "203.0.113.5", "2001:db8::5"]);
+        let ca = own_ca(folder.path(), &at_first, now).expect("makes one");
+        let root = CertificateDer::from_pem_file(folder.path().join("ca.pem")).expect("the CA");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(root).expect("a root");
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::new(ring::default_provider()),
+        );
+        let verifier = verifier.build().expect("a verifier");
+        let is_accepted = |leaf: &CertificateDer<'_>, name: &str| {
+            let name = ServerName::try_from(name.to_owned()).expect("a name");
+            verifier.verify_server_cert(leaf, &[], &name, &[], UnixTime::now()).is_ok()
+        };
+        // With the stolen key.
+        for (name, good) in [
+            ("office", true),
+            ("203.0.113.5", true),
+            ("2001:db8::5", true),
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("fd00::1", true),
+            ("bank.example", false),
+            ("203.0.113.6", false),
+            ("172.32.0.1", false),
+            ("2001:db8::6", false),
+        ] {
+            let key = KeyPair::generate().expect("a key");
+            let params = CertificateParams::new([name.to_owned()]).expect("a name");
+            let leaf = params.signed_by(&key, &ca.issuer).expect("signs");
+            assert_eq!(is_accepted(leaf.der(), name), good, "{name}");
+            assert_eq!(ca.is_good_for(name), good, "{name}");
+        }
+        // A name it is not good for does not spoil the certificate for the others.
+        let moved = names(&["localhost", "office", "192.168.0.9", "203.0.113.6"]);
+        let own = own(folder.path(), &moved, now).expect("makes one");
+        let leaf = own.cert.first().expect("a leaf");
+        assert!(is_accepted(leaf, "192.168.0.9") && is_accepted(leaf, "office"));
+        assert!(!is_accepted(leaf, "203.0.113.6"));
     }
 }
