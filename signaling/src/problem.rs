@@ -165,7 +165,38 @@ impl From<JsonRejection> for Problem {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => "content_type",
             _ => "invalid",
         };
-        Self::new(rejection.status(), kind, "The body of the request cannot be used.", rejection.body_text())
+        let detail = match &rejection {
+            JsonRejection::JsonDataError(error) => unfit(error),
+            JsonRejection::JsonSyntaxError(error) => unfit(error),
+            // Nothing of the body is in these.
+            other => other.body_text(),
+        };
+        Self::new(rejection.status(), kind, "The body of the request cannot be used.", detail)
+    }
+}
+
+/// Where a body does not fit. Never what stands there, as the error itself would say: it may be a password.
+fn unfit(rejection: &(dyn std::error::Error + 'static)) -> String {
+    let mut causes = std::iter::successors(Some(rejection), |error| error.source());
+    let at = causes.find_map(|cause| cause.downcast_ref::<serde_path_to_error::Error<serde_json::Error>>());
+    let Some(at) = at else {
+        // Something after the end.
+        return "It is not one JSON value.".to_owned();
+    };
+    let error = at.inner();
+    let place = format!("line {}, column {}", error.line(), error.column());
+    if !error.is_data() {
+        return format!("It is not JSON; it breaks off or goes wrong at {place}.");
+    }
+    // These name a field of ours and nothing of the client's.
+    if let Some(missing) =
+        error.to_string().strip_prefix("missing field `").and_then(|rest| rest.split('`').next())
+    {
+        return format!("The field {missing} is missing, at {place}. See /api/openapi.json.");
+    }
+    match at.path().to_string().as_str() {
+        "." => format!("It does not fit at {place}. See /api/openapi.json for what this address takes."),
+        path => format!("{path} does not fit, at {place}. See /api/openapi.json for what it may be."),
     }
 }
 
@@ -183,5 +214,35 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Json;
+    use hewei_api::http::NewCamera;
+
+    use super::*;
+
+    fn detail(body: &str) -> String {
+        let refused = Json::<NewCamera>::from_bytes(body.as_bytes()).err().expect("does not fit");
+        Problem::from(refused).into_body().detail
+    }
+
+    #[test]
+    fn what_does_not_fit_is_placed_and_not_quoted() {
+        let with = |field: &str| format!("{{\"number\": 1, \"name\": \"a\", \"url\": \"b\", {field}}}");
+        for (body, said) in [
+            (with("\"password\": 31337"), "password does not fit, at line 1, column 56"),
+            (with("\"password\": [\"31337\"]"), "password does not fit, at line 1"),
+            ("\"31337\"".to_owned(), "It does not fit at line 1"),
+            ("{\"password\": \"31337\"}".to_owned(), "The field number is missing, at line 1"),
+            ("{\"password\": \"31337".to_owned(), "It is not JSON; it breaks off or goes wrong at line 1"),
+            (with("\"password\": \"a\"") + "31337", "It is not one JSON value."),
+        ] {
+            let detail = detail(&body);
+            assert!(detail.starts_with(said), "{body}: {detail}");
+            assert!(!detail.contains("31337"), "{detail}");
+        }
     }
 }

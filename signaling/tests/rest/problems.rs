@@ -54,6 +54,19 @@ async fn every_error_is_a_problem() {
 }
 
 #[tokio::test]
+async fn a_wrongly_typed_password_is_not_said_back() {
+    let server = TestServer::start().await;
+    let body =
+        json!({"number": 1, "name": "a", "url": "rtsp://192.0.2.1/", "username": "u", "password": 31337});
+    let answer =
+        post("/api/v1/cameras", &body).token(&server.token(Role::Administrator)).to(server.address()).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::UNPROCESSABLE_ENTITY, "invalid"));
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("password does not fit") && !detail.contains("31337"), "{detail}");
+    server.server.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_ends() {
     let server = TestServer::start().await;
     let token = server.server.app().tokens.issue(&Claims {
@@ -79,7 +92,10 @@ async fn every_answer_has_the_strict_headers() {
             policy.starts_with("default-src 'self'; ") && policy.contains("frame-ancestors 'none'"),
             "{path}"
         );
-        assert!(!policy.contains("unsafe"), "{path}");
+        assert!(!policy.contains("unsafe") && !policy.contains("ws:"), "{path}");
+        for directive in ["connect-src 'self';", "form-action 'self';"] {
+            assert!(policy.contains(directive), "{path}: {policy}");
+        }
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
         assert!(answer.header("permissions-policy").contains("camera=(self)"), "{path}");
