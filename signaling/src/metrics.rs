@@ -2,7 +2,11 @@
 
 use std::{
     fmt::Write,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -11,9 +15,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use hewei_store::RecordingState;
+use hewei_store::{RecordingState, Store};
 
 use crate::state::App;
+
+const COUNTS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Counts of HTTP requests by class of status.
 #[derive(Default)]
@@ -26,6 +32,40 @@ impl HttpMetrics {
     pub fn count(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.by_class[class].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How many recordings there are in each state, asked of the database once a second at most: whoever may ask for
+/// metrics may ask often.
+#[derive(Default)]
+pub struct RecordingCounts(Mutex<Counted>);
+
+#[derive(Default)]
+struct Counted {
+    at: Option<Instant>,
+    counts: Vec<(RecordingState, u64)>,
+}
+
+impl RecordingCounts {
+    /// The counts, at most a second old. A database that does not answer shows as readiness; here its numbers are
+    /// missing, as they are to those who ask while the very first ones are counted.
+    async fn get(&self, store: &Store, now: Instant) -> Vec<(RecordingState, u64)> {
+        {
+            let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if counted.at.is_some_and(|at| now.saturating_duration_since(at) < COUNTS_AGE_MAX) {
+                return counted.counts.clone();
+            }
+            // Whoever comes meanwhile takes the old ones.
+            counted.at = Some(now);
+        }
+        let mut counts = Vec::with_capacity(RecordingState::ALL.len());
+        for state in RecordingState::ALL {
+            if let Ok(count) = store.count_recordings(state).await {
+                counts.push((state, count));
+            }
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).counts.clone_from(&counts);
+        counts
     }
 }
 
@@ -43,11 +83,9 @@ pub async fn metrics(State(app): State<App>) -> Response {
     let (rooms, people) = app.live.totals();
     write("gauge", "rooms", rooms);
     write("gauge", "people", people);
-    for state in RecordingState::ALL {
-        // A database that does not answer shows as readiness; here its numbers are missing.
-        if let Ok(count) = app.store.count_recordings(state).await {
-            write("gauge", &format!("recordings_{}", state.as_str()), count);
-        }
+    write("counter", "connections_refused_total", app.connections.refused());
+    for (state, count) in app.recording_counts.get(&app.store, Instant::now()).await {
+        write("gauge", &format!("recordings_{}", state.as_str()), count);
     }
     text.push_str("# TYPE hewei_http_requests_total counter\n");
     for (class, count) in app.http_metrics.by_class.iter().enumerate() {
@@ -55,4 +93,25 @@ pub async fn metrics(State(app): State<App>) -> Response {
         let _ = writeln!(text, "hewei_http_requests_total{{status=\"{}xx\"}} {count}", class + 1);
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use hewei_store::SealingKey;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn counts_are_asked_for_once_a_second() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.sqlite");
+        let store = Store::open(&path, SealingKey::new(&[1; 32])).await.expect("opens");
+        let counts = RecordingCounts::default();
+        let start = Instant::now();
+        let first = counts.get(&store, start).await;
+        assert_eq!(first.len(), RecordingState::ALL.len());
+        store.close().await;
+        assert_eq!(counts.get(&store, start + COUNTS_AGE_MAX / 2).await, first, "without the database");
+        assert_eq!(counts.get(&store, start + COUNTS_AGE_MAX).await, [], "and not for long");
+    }
 }

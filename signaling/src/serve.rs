@@ -17,12 +17,14 @@ use crate::{
     addresses,
     auth::Tokens,
     config::Config,
-    http,
+    descriptors,
+    http::{self, listener::Shares},
     limits::JoinLimits,
     live::Live,
-    metrics::HttpMetrics,
+    metrics::{HttpMetrics, RecordingCounts},
     secrets::Folder,
     state::{App, Parts, State},
+    verifying::Verifying,
 };
 
 /// Answers that are under way when the server stops get this long.
@@ -53,6 +55,7 @@ pub struct Listening {
 impl Server {
     /// Opens the storage folder, starts media and listens.
     pub async fn start(config: Config) -> anyhow::Result<Server> {
+        let connections = Shares::new(descriptors::raise());
         let folder = Folder::open(&config.storage.folder)?;
         let lock = folder.lock()?;
         let database = folder.database()?;
@@ -105,7 +108,9 @@ impl Server {
             tokens: Tokens::new(&folder.token_key()?),
             join_limits: JoinLimits::new(Instant::now()),
             http_metrics: HttpMetrics::default(),
-            verifying: tokio::sync::Semaphore::new(1),
+            recording_counts: RecordingCounts::default(),
+            verifying: Verifying::default(),
+            connections: Arc::clone(&connections),
             config,
         });
 
@@ -127,7 +132,8 @@ impl Server {
             let listener = Listening { address, tls: tls.is_some() };
             tracing::info!(%address, tls = listener.tls, "listening");
             listening.push(listener);
-            listeners.spawn(http::listener::serve(socket, tls, router.clone(), stopped.clone(), GRACE));
+            let (router, shares) = (router.clone(), Arc::clone(&connections));
+            listeners.spawn(http::listener::serve(socket, tls, router, shares, stopped.clone(), GRACE));
         }
         let keep_fresh = certificates.map(|certificates| tokio::spawn(certificates.keep_fresh()));
         Ok(Server { app, listening, stop, listeners, keep_fresh, _lock: lock })

@@ -5,7 +5,15 @@ use std::{ops::Deref, sync::Arc};
 use hewei_engine::Engine;
 use hewei_store::Store;
 
-use crate::{auth::Tokens, config::Config, limits::JoinLimits, live::Live, metrics::HttpMetrics};
+use crate::{
+    auth::Tokens,
+    config::Config,
+    http::listener::Shares,
+    limits::JoinLimits,
+    live::Live,
+    metrics::{HttpMetrics, RecordingCounts},
+    verifying::Verifying,
+};
 
 /// The running server, without its listeners. Cheap to clone.
 #[derive(Clone)]
@@ -29,8 +37,12 @@ pub struct State {
     pub join_limits: JoinLimits,
     /// Counts of requests.
     pub http_metrics: HttpMetrics,
-    /// Verifications go one at a time: each reads a whole package.
-    pub verifying: tokio::sync::Semaphore,
+    /// Counts of recordings.
+    pub recording_counts: RecordingCounts,
+    /// Verifications under way.
+    pub verifying: Verifying,
+    /// Connections there are.
+    pub connections: Arc<Shares>,
 }
 
 /// What `Live::start(parts, events)` gets: everything of the server that is not live itself.

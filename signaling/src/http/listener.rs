@@ -1,6 +1,17 @@
 //! Listening: plain HTTP on loopback, HTTPS elsewhere. One task a connection, HTTP/1.1.
+//!
+//! Nobody holds a connection for nothing: [`shares`] says how many there may be, a request must begin soon, and who
+//! stops reading is let go ([`stream`]).
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+mod shares;
+mod stream;
+
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -10,18 +21,24 @@ use axum::{
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, oneshot, watch},
     task::JoinSet,
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-/// Connections of one listener that are not (yet) WebSockets. A wall of browsers holds six each.
-const CONNECTIONS_MAX: usize = 4_096;
-/// For a TLS handshake, and for the head of a request, also the next one on a kept connection.
+pub use self::shares::Shares;
+use self::{
+    shares::{Descriptor, Place},
+    stream::Stream,
+};
+
+/// For the TLS handshake and the head of the first request together; again for the head of each further one.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 64;
@@ -31,18 +48,18 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,
+    shares: Arc<Shares>,
     mut stop: watch::Receiver<bool>,
     grace: Duration,
 ) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = stopped(&mut stop) => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &shares) => accepted,
         };
-        let (permit, stream, peer) = match accepted {
+        let (stream, peer, descriptor, stranger) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: give the running ones time to end.
@@ -51,11 +68,12 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = connection(stream, peer, tls.clone(), router.clone(), stop.clone());
-        connections.spawn(async move {
-            connection.await;
-            drop(permit);
-        });
+        let Some(place) = shares.place(peer.ip(), stranger) else {
+            tracing::debug!(%peer, "too many connections from one address");
+            continue;
+        };
+        let client = Client { peer, place, deadline: Instant::now() + HEAD_TIME_MAX };
+        connections.spawn(connection(stream, descriptor, client, tls.clone(), router.clone(), stop.clone()));
     }
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
@@ -72,35 +90,61 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 async fn accept(
     listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(std::io::Error::other)?;
+    shares: &Arc<Shares>,
+) -> std::io::Result<(TcpStream, SocketAddr, Descriptor, OwnedSemaphorePermit)> {
+    let (descriptor, stranger) = shares.next().await?;
     let (stream, peer) = listener.accept().await?;
-    Ok((permit, stream, peer))
+    Ok((stream, peer, descriptor, stranger))
+}
+
+/// Who is at the other end.
+struct Client {
+    peer: SocketAddr,
+    place: Place,
+    /// When the first request must have begun.
+    deadline: Instant,
 }
 
 async fn connection(
     stream: TcpStream,
-    peer: SocketAddr,
+    descriptor: Descriptor,
+    client: Client,
     tls: Option<TlsAcceptor>,
     router: Router,
     stop: watch::Receiver<bool>,
 ) {
     // Small messages both ways: do not wait to fill a segment.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return requests(stream, peer, Answer::App(router), stop).await };
+    // A peer that is gone without a word; the stream itself notices one that is there and does not read.
+    let _ = setsockopt(&stream, TcpUserTimeout, &(stream::STALL_TIME_MAX.as_millis() as u32));
     let mut first = [0];
-    match tokio::time::timeout(HEAD_TIME_MAX, stream.peek(&mut first)).await {
-        // A TLS record begins with 22, a plain request with the letters of its method: somebody left out the
-        // "s" of https.
-        Ok(Ok(1)) if first[0].is_ascii_uppercase() => {
-            return requests(stream, peer, Answer::RedirectToHttps, stop).await;
-        }
-        Ok(Ok(1)) => {}
-        _ => return,
+    let to_https = match &tls {
+        None => false,
+        Some(_) => match tokio::time::timeout_at(client.deadline, stream.peek(&mut first)).await {
+            // A TLS record begins with 22, a plain request with the letters of its method: somebody left out the
+            // "s" of https.
+            Ok(Ok(1)) => first[0].is_ascii_uppercase(),
+            _ => return,
+        },
+    };
+    let stream = Stream::new(stream, Some(descriptor));
+    match tls {
+        None => requests(stream, client, Answer::App(router), stop).await,
+        Some(_) if to_https => requests(stream, client, Answer::RedirectToHttps, stop).await,
+        Some(tls) => secured(stream, client, tls, router, stop).await,
     }
-    match tokio::time::timeout(HEAD_TIME_MAX, tls.accept(stream)).await {
-        Ok(Ok(stream)) => requests(stream, peer, Answer::App(router), stop).await,
+}
+
+async fn secured(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    client: Client,
+    tls: TlsAcceptor,
+    router: Router,
+    stop: watch::Receiver<bool>,
+) {
+    let peer = client.peer;
+    match tokio::time::timeout_at(client.deadline, tls.accept(stream)).await {
+        Ok(Ok(stream)) => requests(stream, client, Answer::App(router), stop).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
     }
@@ -114,11 +158,20 @@ enum Answer {
 
 async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    client: Client,
     answer: Answer,
     mut stop: watch::Receiver<bool>,
 ) {
+    let Client { peer, place, deadline } = client;
+    let (begin, begun) = oneshot::channel::<()>();
+    // Dropped with the connection, or when it becomes a WebSocket.
+    let stranger = Mutex::new((place, Some(begin)));
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let (place, begin) = &mut *stranger.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(begin) = begin.take() {
+            place.known();
+            let _ = begin.send(());
+        }
         let answer = answer.clone();
         async move {
             match answer {
@@ -138,8 +191,15 @@ async fn requests(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
+    let in_time = async {
+        match tokio::time::timeout_at(deadline, begun).await {
+            Ok(_) => std::future::pending().await,
+            Err(_) => tracing::debug!(%peer, "no request in time"),
+        }
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = in_time => return,
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -163,4 +223,79 @@ fn redirect_to_https(request: &Request<Incoming>) -> Response<Body> {
     }
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use rustls::{
+        ClientConfig, RootCertStore, ServerConfig,
+        crypto::ring,
+        pki_types::{PrivateKeyDer, ServerName},
+    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    /// The client's end of a connection that is served, and how to secure it.
+    async fn connected() -> (DuplexStream, TlsConnector, tokio::task::JoinHandle<()>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("fits");
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).expect("a root");
+        let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+
+        let shares = Shares::new(1_024);
+        let (_, stranger) = shares.next().await.expect("a permit");
+        let peer = SocketAddr::from(([192, 0, 2, 1], 5_000));
+        let place = shares.place(peer.ip(), stranger).expect("a place");
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let serving = tokio::spawn(async move {
+            let (_stop, stopped) = watch::channel(false);
+            let client = Client { peer, place, deadline: Instant::now() + HEAD_TIME_MAX };
+            let tls = TlsAcceptor::from(Arc::new(server));
+            secured(Stream::new(far, None), client, tls, router, stopped).await;
+        });
+        (near, TlsConnector::from(Arc::new(client)), serving)
+    }
+
+    fn localhost() -> ServerName<'static> {
+        ServerName::try_from("localhost").expect("a name")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn handshake_and_head_share_one_deadline() {
+        let started = Instant::now();
+        let (near, tls, serving) = connected().await;
+        tokio::time::sleep(HEAD_TIME_MAX - Duration::from_secs(1)).await;
+        let mut stream = tls.connect(localhost(), near).await.expect("in time");
+        stream.write_all(b"GET / HTTP/1.1\r\n").await.expect("writes");
+        serving.await.expect("no panic");
+        assert_eq!(started.elapsed().as_secs(), HEAD_TIME_MAX.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asked_once_may_wait_before_asking_again() {
+        let (near, tls, _serving) = connected().await;
+        let mut stream = tls.connect(localhost(), near).await.expect("connects");
+        for _ in 0..4 {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("writes");
+            let mut answer = [0; 4_096];
+            let length = stream.read(&mut answer).await.expect("reads");
+            assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+            tokio::time::sleep(HEAD_TIME_MAX - Duration::from_secs(1)).await;
+        }
+    }
 }

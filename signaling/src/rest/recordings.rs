@@ -33,6 +33,7 @@ use crate::{
     wire,
 };
 
+/// Or until the token ends that it was asked with.
 const TICKET_LIFETIME: Duration = Duration::minutes(5);
 
 /// Which recordings.
@@ -121,9 +122,10 @@ pub async fn tracks(
     app.audit(&claims, "recording.view", recording.id, None, &format!("room {}", recording.room_id)).await?;
     let ticket = app.tokens.issue_ticket(&Ticket {
         recording: recording.id,
+        participant: claims.participant,
         name: claims.name,
         role: claims.role,
-        expires_at: OffsetDateTime::now_utc() + TICKET_LIFETIME,
+        expires_at: (OffsetDateTime::now_utc() + TICKET_LIFETIME).min(claims.expires_at),
     });
     let tracks = tracks
         .into_iter()
@@ -219,11 +221,22 @@ pub async fn verification(
 ) -> Result<Json<Verification>, Problem> {
     let recording = find(&app, &claims, &recording, Action::VerifyRecording).await?;
     let package = sealed(&recording)?;
-    let _one_at_a_time = app.verifying.acquire().await.map_err(|error| Problem::internal(&error))?;
+    let asked = app.verifying.ask(claims.participant).ok_or_else(|| {
+        Problem::conflict(
+            "verification_running",
+            "You are having a recording verified already.",
+            "Wait until that has ended; it goes on when its page is closed.",
+        )
+    })?;
+    let turn = asked.turn().await;
+    app.audit(&claims, "recording.verify", recording.id, None, &format!("room {}", recording.room_id))
+        .await?;
     // The CA from this server's keys, not from the package; and the receipt from the database.
     let ca_pem = app.identity.ca_pem().to_owned();
     let receipt = recording.head_hash.clone();
     let result = blocking(move || {
+        // Not over when the client goes away, but when all is read.
+        let _turn = turn;
         let options = verify::Options { ca_pem: Some(&ca_pem), receipt: receipt.as_deref() };
         verify::verify(&package::Directory::new(package), &options)
     })
@@ -231,7 +244,7 @@ pub async fn verification(
     let verification = to_wire(result);
     let detail =
         format!("{:?}, {} findings", verification.verdict, verification.findings.len()).to_lowercase();
-    app.audit(&claims, "recording.verify", recording.id, None, &detail).await?;
+    app.audit(&claims, "recording.verified", recording.id, None, &detail).await?;
     Ok(Json(verification))
 }
 
@@ -274,6 +287,10 @@ pub async fn download(
 /// A verification in a few lines, for the command line.
 pub fn verification_in_words(verification: &verify::Verification) -> String {
     let mut text = match verification.verdict {
+        // Whoever forges a package forges the CA certificate in it as well.
+        verify::Verdict::Intact if !verification.signer_checked => {
+            "CONSISTENT; SIGNER NOT CHECKED 前后一致，但未核对签名者: anybody may have made it\n".to_owned()
+        }
         verify::Verdict::Intact => "intact 完好: nothing has changed since it was sealed\n".to_owned(),
         verify::Verdict::Altered => "ALTERED 被改动: something was changed since it was sealed\n".to_owned(),
         verify::Verdict::Incomplete => "INCOMPLETE 不完整: something is missing\n".to_owned(),
@@ -297,7 +314,7 @@ pub fn verification_in_words(verification: &verify::Verification) -> String {
         known(&verification.signed_by),
         known(&verification.signed_at)
     ));
-    if !verification.ca_from_outside {
+    if !verification.signer_checked {
         text.push_str(
             "The CA certificate came from the package itself: give the recorder's own with --ca FILE to know who signed.\n",
         );
@@ -345,7 +362,7 @@ async fn find_by_ticket(
         name: ticket.name,
         role: ticket.role,
         room: Some(recording.room_id),
-        participant: hewei_model::ParticipantId::from_u128(0),
+        participant: ticket.participant,
         expires_at: ticket.expires_at,
     };
     // The table may have changed since the ticket was given.

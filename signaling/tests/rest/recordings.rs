@@ -2,6 +2,7 @@
 
 use std::{io::Write, path::PathBuf, process::Command, sync::Arc};
 
+use hewei::auth::Claims;
 use hewei_model::{Codec, MediaKind, MonoNs, ParticipantId, RecordingId, Role, RoomId, SessionId, TrackId};
 use hewei_recorder::{Recording, RecordingMeta, TrackMeta};
 use hewei_store::RecordingState;
@@ -220,7 +221,58 @@ async fn it_verifies_and_a_flipped_byte_is_named() {
     assert!(String::from_utf8(output.stdout).unwrap().contains(named));
     let json: Value = serde_json::from_slice(&command(&["--json"]).stdout).unwrap();
     assert_eq!(json["verdict"], "altered");
-    assert_eq!(r.server.audited().await, ["recording.verify", "recording.verify"]);
+    let rows = r.server.server.app().store.audit_rows(None, 10).await.unwrap();
+    let rows: Vec<_> = rows.iter().map(|row| (row.entry.action.as_str(), row.entry.role)).collect();
+    assert_eq!(
+        rows,
+        [
+            ("recording.verified", Role::Mediator),
+            ("recording.verify", Role::Mediator),
+            ("recording.verified", Role::Auditor),
+            ("recording.verify", Role::Auditor)
+        ]
+    );
+    r.server.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_verification_waits_for_nobody_and_the_first_ends_for_itself() {
+    let r = recorded().await;
+    let app = r.server.server.app();
+    let (token, participant) = r.server.token_and_participant(Role::Auditor);
+    let path = format!("/api/v1/recordings/{}/verification", r.id);
+    let asked = app.verifying.ask(participant).unwrap();
+    let answer = get(&path).token(&token).to(r.server.address()).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::CONFLICT, "verification_running"));
+    assert_eq!(r.server.audited().await, [""; 0], "nothing began");
+    drop(asked);
+    assert_eq!(get(&path).token(&token).to(r.server.address()).await.status, StatusCode::OK);
+    let rows = app.store.audit_rows(None, 10).await.unwrap();
+    assert!(rows.iter().all(|row| row.entry.participant_id == Some(participant)), "{rows:?}");
+    r.server.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_ticket_ends_with_the_token_it_was_asked_with() {
+    let r = recorded().await;
+    let tokens = &r.server.server.app().tokens;
+    for (minutes, ticket_minutes) in [(2, 2), (60, 5)] {
+        let now = OffsetDateTime::now_utc();
+        let participant = ParticipantId::generate();
+        let token = tokens.issue(&Claims {
+            name: "王".into(),
+            role: Role::Mediator,
+            room: None,
+            participant,
+            expires_at: now + time::Duration::minutes(minutes),
+        });
+        let path = format!("/api/v1/recordings/{}/tracks", r.id);
+        let listed = get(path).token(&token).to(r.server.address()).await.json();
+        let ticket = tokens.verify_ticket(listed["ticket"].as_str().unwrap(), now).unwrap();
+        let lifetime = (ticket.expires_at - now).whole_seconds();
+        assert!((ticket_minutes * 60 - 2..=ticket_minutes * 60 + 10).contains(&lifetime), "{lifetime}");
+        assert_eq!(ticket.participant, participant);
+    }
     r.server.server.stop().await;
 }
 
@@ -252,7 +304,7 @@ async fn the_package_comes_as_a_tar_that_verifies_elsewhere() {
         .unwrap();
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &json["verdict"]), (Some(0), &Value::from("intact")), "{json}");
-    assert_eq!(json["ca_from_outside"], true);
+    assert_eq!(json["signer_checked"], true);
 
     let nothing =
         Command::new(env!("CARGO_BIN_EXE_hewei")).args(["verify", "/nothing/here"]).output().unwrap();

@@ -44,11 +44,21 @@ impl TestServer {
     }
 
     pub fn token_for(&self, role: Role, room: Option<RoomId>) -> String {
+        self.issue(role, room, ParticipantId::generate())
+    }
+
+    /// A token for everything the role may do, and whose it is.
+    pub fn token_and_participant(&self, role: Role) -> (String, ParticipantId) {
+        let participant = ParticipantId::generate();
+        (self.issue(role, None, participant), participant)
+    }
+
+    fn issue(&self, role: Role, room: Option<RoomId>, participant: ParticipantId) -> String {
         self.server.app().tokens.issue(&Claims {
             name: format!("测试 {role}"),
             role,
             room,
-            participant: ParticipantId::generate(),
+            participant,
             expires_at: OffsetDateTime::now_utc() + time::Duration::hours(1),
         })
     }

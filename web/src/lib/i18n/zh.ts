@@ -137,6 +137,7 @@ export const zh = {
   'audit.purpose_open': '说明用途',
   'audit.recording_view': '查看录制',
   'audit.recording_verify': '核验录制',
+  'audit.recording_verified': '核验完成',
   'audit.recording_export': '下载卷宗包',
   'audit.detail': '说明',
   'audit.recordings': '录制核验',
