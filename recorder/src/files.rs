@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -32,12 +32,25 @@ pub(crate) struct Writing {
     file: File,
     hasher: FileHasher,
     dirty: bool,
+    /// A half-written append stands at its end, and could not be taken back yet.
+    torn: bool,
 }
 
 impl Writing {
     /// How many bytes it has.
     pub(crate) fn bytes(&self) -> u64 {
         self.hasher.finish().bytes
+    }
+
+    /// Takes back what a failed append left behind.
+    fn mend(&mut self) -> io::Result<()> {
+        if self.torn {
+            let whole = self.bytes();
+            self.file.set_len(whole)?;
+            self.file.seek(SeekFrom::Start(whole))?;
+            self.torn = false;
+        }
+        Ok(())
     }
 }
 
@@ -79,18 +92,19 @@ impl Folder {
             .mode(0o600)
             .open(&full)
             .map_err(|source| error(&full, source))?;
-        Ok(Writing { path: path.to_owned(), file, hasher: FileHasher::default(), dirty: true })
+        let hasher = FileHasher::default();
+        Ok(Writing { path: path.to_owned(), file, hasher, dirty: true, torn: false })
     }
 
     /// Appends to a file: all of `bytes`, or nothing.
     pub(crate) fn append(&self, writing: &mut Writing, bytes: &[u8]) -> Result<(), RecorderError> {
         writing.dirty = true;
-        if let Err(source) = writing.file.write_all(bytes) {
+        let written = writing.mend().and_then(|()| writing.file.write_all(bytes));
+        if let Err(source) = written {
             // What was written of it must not stand before the next append.
-            let before = writing.bytes();
-            let cut = writing.file.set_len(before).and_then(|()| writing.file.seek(SeekFrom::Start(before)));
-            if let Err(error) = cut {
-                tracing::error!(path = writing.path, %error, "a half-written append cannot be taken back");
+            writing.torn = true;
+            if let Err(error) = writing.mend() {
+                tracing::error!(path = writing.path, %error, "a half-written append cannot be taken back yet");
             }
             return Err(error(&self.root.join(&writing.path), source));
         }
@@ -108,7 +122,10 @@ impl Folder {
     }
 
     /// Finishes a file: nothing is appended any more.
-    pub(crate) fn finish(&mut self, writing: Writing) -> FileHashes {
+    pub(crate) fn finish(&mut self, mut writing: Writing) -> FileHashes {
+        if let Err(error) = writing.mend() {
+            tracing::error!(path = writing.path, %error, "a half-written append cannot be taken back");
+        }
         let hashes = writing.hasher.finish();
         self.finished.insert(writing.path.clone(), hashes);
         if writing.dirty {
@@ -117,23 +134,77 @@ impl Folder {
         hashes
     }
 
-    /// Writes a whole file.
+    /// Writes a whole file, or leaves none.
     pub(crate) fn write(&mut self, path: &str, bytes: &[u8]) -> Result<FileHashes, RecorderError> {
-        let mut writing = self.begin(path)?;
-        self.append(&mut writing, bytes)?;
+        let writing = self.begin(path)?;
+        self.fill(writing, bytes)
+    }
+
+    fn fill(&mut self, mut writing: Writing, bytes: &[u8]) -> Result<FileHashes, RecorderError> {
+        if let Err(error) = self.append(&mut writing, bytes) {
+            // The journal will not speak of it, and what it does not speak of looks added.
+            self.remove(&writing.path)?;
+            return Err(error);
+        }
         Ok(self.finish(writing))
     }
 
-    /// Brings finished files and new folder entries to the disk.
-    pub(crate) fn sync_finished(&mut self) -> Result<(), RecorderError> {
-        for (path, file) in self.unsynced.drain(..) {
-            file.sync_data().map_err(|source| error(&self.root.join(path), source))?;
+    /// Takes away a file that nothing speaks of yet, if it is there.
+    pub(crate) fn remove(&mut self, path: &str) -> Result<(), RecorderError> {
+        let full = self.root.join(path);
+        match fs::remove_file(&full) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(error(&full, source)),
+            _ => {}
         }
-        while let Some(folder) = self.new_entries.pop_first() {
-            File::open(&folder).and_then(|file| file.sync_all()).map_err(|source| error(&folder, source))?;
-        }
+        self.finished.remove(path);
+        self.unsynced.retain(|(unsynced, _)| unsynced != path);
         Ok(())
     }
+
+    /// Brings finished files and new folder entries to the disk. What fails is tried again the next time.
+    pub(crate) fn sync_finished(&mut self) -> Result<(), RecorderError> {
+        let mut failed = None;
+        let root = &self.root;
+        self.unsynced.retain(|(path, file)| match file.sync_data() {
+            Ok(()) => false,
+            Err(source) => {
+                failed.get_or_insert(error(&root.join(path), source));
+                true
+            }
+        });
+        self.new_entries.retain(|folder| match File::open(folder).and_then(|file| file.sync_all()) {
+            Ok(()) => false,
+            Err(source) => {
+                failed.get_or_insert(error(folder, source));
+                true
+            }
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Takes away folders that were made for files that could not be written.
+    pub(crate) fn remove_empty_folders(&mut self) -> Result<(), RecorderError> {
+        remove_empty_below(&self.root)?;
+        self.new_entries.retain(|folder| folder.exists());
+        Ok(())
+    }
+}
+
+fn remove_empty_below(folder: &Path) -> Result<(), RecorderError> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    for entry in entries.map_err(|source| error(folder, source))? {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let path = entry.path();
+            remove_empty_below(&path)?;
+            match fs::remove_dir(&path) {
+                Err(source) if source.kind() != io::ErrorKind::DirectoryNotEmpty => {
+                    return Err(error(&path, source));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn make_folder(path: &Path) -> Result<(), RecorderError> {
@@ -142,4 +213,69 @@ fn make_folder(path: &Path) -> Result<(), RecorderError> {
 
 pub(crate) fn error(path: &Path, source: io::Error) -> RecorderError {
     RecorderError::File { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let temporary = tempfile::tempdir().expect("folder");
+        let folder = Folder::create(temporary.path().join("package")).expect("made");
+        (temporary, folder)
+    }
+
+    /// A file that takes nothing.
+    fn read_only(folder: &Folder, path: &str) -> Writing {
+        let full = folder.root().join(path);
+        fs::write(&full, "").expect("written");
+        let file = File::open(full).expect("opened");
+        Writing { path: path.to_owned(), file, hasher: FileHasher::default(), dirty: true, torn: false }
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_written_is_not_left_behind() {
+        let (_temporary, mut folder) = folder();
+        let writing = read_only(&folder, "a");
+        assert!(folder.fill(writing, b"x").is_err());
+        assert!(!folder.root().join("a").exists() && folder.finished().is_empty());
+        folder.write("a", b"x").expect("written the second time");
+        assert_eq!(fs::read(folder.root().join("a")).expect("file"), b"x");
+    }
+
+    #[test]
+    fn a_torn_append_is_taken_back_before_the_next() {
+        let (_temporary, mut folder) = folder();
+        let mut writing = folder.begin("a").expect("begun");
+        folder.append(&mut writing, b"whole").expect("appended");
+        // As a failed append leaves it, when the file could not even be cut.
+        writing.file.write_all(b"ha").expect("written");
+        writing.torn = true;
+        folder.append(&mut writing, b" and whole").expect("appended");
+        let hashes = folder.finish(writing);
+        let bytes = fs::read(folder.root().join("a")).expect("file");
+        assert_eq!((bytes.as_slice(), hashes.bytes), (&b"whole and whole"[..], 15));
+    }
+
+    #[test]
+    fn what_could_not_be_brought_to_the_disk_is_tried_again() {
+        let (_temporary, mut folder) = folder();
+        folder.write("b", b"x").expect("written");
+        // A device has nothing to bring to a disk.
+        folder.unsynced.insert(0, ("a".into(), File::open("/dev/null").expect("opened")));
+        folder.write("c", b"x").expect("written");
+        assert!(folder.sync_finished().is_err());
+        let left: Vec<&str> = folder.unsynced.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(left, ["a"], "the others are on the disk");
+        assert!(folder.sync_finished().is_err(), "and it is not forgotten");
+    }
+
+    #[test]
+    fn folders_of_files_that_never_were_go_away() {
+        let (_temporary, mut folder) = folder();
+        fs::create_dir_all(folder.root().join("data/a/b")).expect("made");
+        folder.write("data/c/d", b"x").expect("written");
+        folder.remove_empty_folders().expect("removed");
+        assert!(!folder.root().join("data/a").exists() && folder.root().join("data/c/d").exists());
+    }
 }

@@ -14,6 +14,7 @@ mod flac;
 mod identity;
 mod mp4;
 pub mod package;
+mod playback;
 mod recording;
 mod sample;
 mod timeline;
@@ -22,7 +23,7 @@ mod webm;
 
 use std::{io, path::PathBuf};
 
-pub use hewei_evidence::journal::{Event, GapKind, TrackSummary};
+pub use hewei_evidence::journal::{Event, FileRun, GapKind, TrackSummary};
 pub use identity::{Identity, IdentityError};
 pub use recording::{Recording, RecordingMeta, Sealed, TrackMeta};
 
@@ -37,6 +38,9 @@ pub enum RecorderError {
         /// Why.
         source: io::Error,
     },
+    /// A line cannot be written into the journal.
+    #[error(transparent)]
+    Line(#[from] hewei_evidence::journal::LineTooLong),
     /// A head cannot be signed.
     #[error("the journal's head cannot be signed: {0}")]
     Seal(#[from] hewei_evidence::seal::SealError),
@@ -46,6 +50,9 @@ pub enum RecorderError {
     /// A document's name cannot be a file's name.
     #[error("{0:?} cannot be a document's name: use letters, digits, '.', '_' and '-'")]
     Name(String),
+    /// The journal cannot be written just now, and as much waits for it as may.
+    #[error("the journal cannot be written, and too much waits for it")]
+    Full,
     /// The package is still being recorded, was interrupted, or was changed.
     #[error("{package}: the journal has no close line, so it is not a finished package")]
     NotClosed {

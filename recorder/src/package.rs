@@ -7,7 +7,7 @@ use std::{
 };
 
 use hewei_evidence::{
-    journal::{self, Event, Line, TrackSummary},
+    journal::{self, Event, FileRun, Line, TrackSummary},
     verify::{Options, Package, Verification, VerifyError},
 };
 
@@ -15,6 +15,10 @@ use crate::{RecorderError, files::error};
 
 /// How many folders deep a package may be.
 const DEPTH_MAX: usize = 16;
+/// How much of a journal's end is read at first: the lines of some hundred tracks.
+const TAIL_BYTES: u64 = 1 << 18;
+/// How much is read at most: the recorder's most tracks, of many epochs each.
+const TAIL_BYTES_MAX: u64 = 1 << 26;
 
 /// A package in a folder.
 #[derive(Debug, Clone)]
@@ -53,7 +57,11 @@ fn list(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) -> i
         let name = entry.file_name();
         let path = format!("{prefix}{}", name.to_string_lossy());
         if entry.file_type()?.is_dir() && depth < DEPTH_MAX {
-            list(&entry.path(), &format!("{path}/"), depth + 1, files)?;
+            let (before, path) = (files.len(), format!("{path}/"));
+            list(&entry.path(), &path, depth + 1, files)?;
+            if files.len() == before {
+                files.push(path);
+            }
         } else {
             files.push(path);
         }
@@ -73,21 +81,58 @@ pub fn verify(package: &Path, options: &Options<'_>) -> Result<Verification, Ver
     hewei_evidence::verify::verify(&Directory::new(package), options)
 }
 
-/// The tracks of a closed package, in the order they began, from the journal's last line.
+/// The tracks of a closed package, in the order they began, from the journal's last lines.
 pub fn tracks(package: &Path) -> Result<Vec<TrackSummary>, RecorderError> {
     let path = package.join(journal::PATH);
     let mut file = File::open(&path).map_err(|source| error(&path, source))?;
     let length = file.metadata().map_err(|source| error(&path, source))?.len();
-    let from = length.saturating_sub(journal::LINE_BYTES_MAX as u64);
-    file.seek(SeekFrom::Start(from)).map_err(|source| error(&path, source))?;
-    let mut end = Vec::new();
-    file.take(journal::LINE_BYTES_MAX as u64).read_to_end(&mut end).map_err(|source| error(&path, source))?;
-    let line =
-        end.strip_suffix(b"\n").unwrap_or(&end).rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    match Line::parse(line).map(|line| line.event) {
-        Ok(Event::Close { tracks, .. }) => Ok(tracks),
-        _ => Err(RecorderError::NotClosed { package: package.to_owned() }),
+    let mut window = TAIL_BYTES;
+    loop {
+        let from = length.saturating_sub(window);
+        file.seek(SeekFrom::Start(from)).map_err(|source| error(&path, source))?;
+        let mut tail = Vec::new();
+        (&mut file).take(window).read_to_end(&mut tail).map_err(|source| error(&path, source))?;
+        match tracks_at_end(&tail, from == 0) {
+            Tail::Tracks(tracks) => return Ok(tracks),
+            Tail::Short if window < TAIL_BYTES_MAX => window *= 4,
+            Tail::Short | Tail::NotClosed => {
+                return Err(RecorderError::NotClosed { package: package.to_owned() });
+            }
+        }
     }
+}
+
+/// What the end of a journal says.
+enum Tail {
+    Tracks(Vec<TrackSummary>),
+    /// More of it is needed.
+    Short,
+    NotClosed,
+}
+
+/// Reads the close line and the track lines before it. `whole`: `tail` is the whole journal.
+fn tracks_at_end(tail: &[u8], whole: bool) -> Tail {
+    let mut lines = tail.strip_suffix(b"\n").unwrap_or(tail).rsplit(|byte| *byte == b'\n').peekable();
+    // The first line of a part may be half a line.
+    let mut next = || {
+        let line = lines.next()?;
+        (whole || lines.peek().is_some()).then_some(line)
+    };
+    let short = if whole { Tail::NotClosed } else { Tail::Short };
+    let Some(line) = next() else { return short };
+    let Ok(Event::Close { tracks: count, .. }) = Line::parse(line).map(|line| line.event) else {
+        return Tail::NotClosed;
+    };
+    let mut tracks = Vec::new();
+    for _ in 0..count {
+        let Some(line) = next() else { return short };
+        match Line::parse(line).map(|line| line.event) {
+            Ok(Event::Track(track)) => tracks.push(track),
+            _ => return Tail::NotClosed,
+        }
+    }
+    tracks.reverse();
+    Tail::Tracks(tracks)
 }
 
 /// The files that play as one track when put end to end.
@@ -150,10 +195,11 @@ impl Read for TrackReader {
 
 /// The files of one track of a closed package.
 pub fn track_files(package: &Path, track: &TrackSummary) -> Result<TrackFiles, RecorderError> {
-    let mut files = Vec::with_capacity(track.files.len());
-    for name in &track.files {
+    let mut files = Vec::new();
+    // A forged count ends at the first file that is not there.
+    for name in track.files.iter().flat_map(FileRun::paths) {
         let path =
-            inside(package, name).ok_or_else(|| RecorderError::NotClosed { package: package.to_owned() })?;
+            inside(package, &name).ok_or_else(|| RecorderError::NotClosed { package: package.to_owned() })?;
         let metadata = fs::symlink_metadata(&path).map_err(|source| error(&path, source))?;
         if !metadata.is_file() {
             return Err(error(&path, io::Error::other("it is not a plain file")));

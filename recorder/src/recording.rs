@@ -13,7 +13,7 @@ use std::{
 use hewei_evidence::{
     bag,
     hash::Hash,
-    journal::{self, Chain, Event, GapKind, TrackSummary, format_utc},
+    journal::{self, Chain, Event, FileRun, GapKind, TrackSummary, format_utc},
 };
 use hewei_model::{
     Audience, CaseId, Codec, MediaKind, MonoNs, ParticipantId, Publisher, RecordingId, Role, RoomId,
@@ -25,7 +25,8 @@ use crate::{
     Identity, RecorderError,
     files::{Folder, Writing},
     mp4,
-    track::{Epoch, Output, Track},
+    playback::{EpochFolder, Written, container, cues, parts, play_list},
+    track::{Epoch, Output, TOO_MANY_BREAKS, Track},
     webm,
 };
 
@@ -39,12 +40,19 @@ const HEAD_EVERY: Duration = Duration::from_secs(4);
 const SEGMENT: Duration = Duration::from_secs(10);
 /// How long a segment file is at most.
 const SEGMENT_MAX: Duration = Duration::from_secs(15);
-/// Events kept while the journal cannot be written: hours of a large session's.
+/// Events kept while the journal cannot be written: hours of a large session's. Media is refused from there on, so
+/// that what was written always has its line.
 const EVENTS_MAX: usize = 65_536;
+/// So many of them may be one track's: half an hour. Then the track is stopped, so that no one takes the others' room.
+const TRACK_EVENTS_MAX: usize = 2_048;
+/// Tracks that one person may begin a minute. A browser begins two or three, and again after each reconnection.
+const TRACKS_A_MINUTE_MAX: usize = 30;
+/// Tracks of one recording, so that its journal's end can be read.
+const TRACKS_MAX: usize = 10_000;
+/// Sender Reports closer together say nothing new (RFC 3550, 6.2: seconds apart).
+const SENDER_REPORT_EVERY: Duration = Duration::from_millis(500);
 /// A track may take so long to begin.
 const BEGINNING_MAX: Duration = Duration::from_secs(1);
-/// References an index box can hold.
-const INDEX_PARTS_MAX: usize = 65_535;
 
 /// What is recorded, and since when.
 #[derive(Debug, Clone)]
@@ -99,28 +107,11 @@ pub struct Sealed {
     pub duration: Duration,
 }
 
-/// A fragment that was written.
-#[derive(Debug, Clone, Copy)]
-struct Written {
-    start: u64,
-    duration: u64,
-    bytes: u64,
-    sync: bool,
-}
-
 /// The segment file being written.
 #[derive(Debug)]
 struct Segment {
     writing: Writing,
     start: u64,
-}
-
-/// One epoch's folder.
-#[derive(Debug)]
-struct EpochFolder {
-    path: String,
-    /// Finished segment files, with their length in ticks.
-    segments: Vec<(String, u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -133,6 +124,9 @@ struct Recorded {
     epochs: Vec<EpochFolder>,
     segment: Option<Segment>,
     written: Vec<Written>,
+    reported_at: Option<MonoNs>,
+    /// How many of the waiting events are its own.
+    waiting: usize,
 }
 
 /// A recording under way.
@@ -147,6 +141,8 @@ pub struct Recording {
     waiting: Vec<(Event, MonoNs)>,
     /// Events that did not fit there.
     dropped: u64,
+    /// Whose tracks were refused, and when that was last written down.
+    refused: BTreeMap<ParticipantId, MonoNs>,
     consents: String,
     tracks: Vec<Recorded>,
     heads: u64,
@@ -168,6 +164,7 @@ impl Recording {
             chain: Chain::default(),
             waiting: Vec::new(),
             dropped: 0,
+            refused: BTreeMap::new(),
             consents: String::new(),
             tracks: Vec::new(),
             heads: 0,
@@ -266,8 +263,13 @@ impl Recording {
         self.note(event, at);
     }
 
-    /// A track begins.
+    /// A track begins. It is not recorded, and the journal says so, when somebody begins more than
+    /// [`TRACKS_A_MINUTE_MAX`] a minute.
     pub fn track_opened(&mut self, meta: TrackMeta, at: MonoNs) {
+        if self.too_many_tracks(meta.participant, at) {
+            self.refuse_track(meta.participant, at);
+            return;
+        }
         self.journal(
             Event::TrackOpen {
                 track: meta.track,
@@ -289,7 +291,25 @@ impl Recording {
             epochs: Vec::new(),
             segment: None,
             written: Vec::new(),
+            reported_at: None,
+            waiting: 0,
         });
+    }
+
+    fn too_many_tracks(&self, participant: ParticipantId, at: MonoNs) -> bool {
+        let lately = |recorded: &&Recorded| at.since(recorded.opened_at) < Duration::from_secs(60);
+        let theirs = |recorded: &&Recorded| recorded.meta.participant == participant;
+        self.tracks.len() >= TRACKS_MAX
+            || self.tracks.iter().rev().take_while(lately).filter(theirs).count() >= TRACKS_A_MINUTE_MAX
+    }
+
+    fn refuse_track(&mut self, participant: ParticipantId, at: MonoNs) {
+        let minute = Duration::from_secs(60);
+        if self.refused.get(&participant).is_none_or(|last| at.since(*last) >= minute) {
+            self.refused.insert(participant, at);
+            let what = format!("tracks of {participant} are not recorded: there are too many");
+            self.note(Event::Fault { what }, at);
+        }
     }
 
     /// A whole decrypted RTP packet of a track, header included, as it came: it may be late, twice, or missing.
@@ -301,8 +321,12 @@ impl Recording {
 
     /// A Sender Report of a track's sender.
     pub fn sender_report(&mut self, track: TrackId, ntp: u64, rtp_timestamp: u32, arrival: MonoNs) {
-        if self.index(track).is_some() {
-            self.journal(Event::Clk { track, rtp: rtp_timestamp, ntp: Some(ntp), track_ms: None }, arrival);
+        let Some(index) = self.index(track) else { return };
+        let last = &mut self.tracks[index].reported_at;
+        if last.is_none_or(|last| arrival.since(last) >= SENDER_REPORT_EVERY) {
+            *last = Some(arrival);
+            let event = Event::Clk { track, rtp: rtp_timestamp, ntp: Some(ntp), track_ms: None };
+            self.note_of(index, event, arrival);
         }
     }
 
@@ -311,6 +335,9 @@ impl Recording {
         let Some(index) = self.index(track) else { return };
         self.tracks[index].track.close(at);
         self.write_outputs(index, at);
+        if !self.tracks[index].open {
+            return;
+        }
         if self.tracks[index].first_epoch.is_none() {
             self.note_beginning(index, at, at);
         }
@@ -325,6 +352,9 @@ impl Recording {
         let plain = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
         if !name.starts_with(|char: char| char.is_ascii_alphanumeric()) || !name.chars().all(plain) {
             return Err(RecorderError::Name(name.chars().take(64).collect()));
+        }
+        if self.waiting.len() >= EVENTS_MAX {
+            return Err(RecorderError::Full);
         }
         self.file(&format!("data/docs/{name}"), bytes, at)
     }
@@ -378,9 +408,17 @@ impl Recording {
         for (name, text) in [bag::BAGIT, bag::VERIFY_MD, bag::VERIFY_SH, (bag::BAG_INFO, info.as_str())] {
             tag_files.insert(name.to_owned(), self.folder.write(name, text.as_bytes())?.sha256);
         }
+        for summary in &summaries {
+            self.note(Event::Track(summary.clone()), now);
+        }
         let duration = now.since(self.meta.started_mono);
         self.note(
-            Event::Close { duration_ms: duration.as_millis() as u64, tracks: summaries.clone(), tag_files },
+            Event::Close {
+                duration_ms: duration.as_millis() as u64,
+                heads: self.heads,
+                tracks: summaries.len() as u64,
+                tag_files,
+            },
             now,
         );
         self.sync(now, true)?;
@@ -388,6 +426,7 @@ impl Recording {
         let journal = self.journal;
         let mut folder = self.folder;
         folder.finish(journal);
+        folder.remove_empty_folders()?;
         for (name, hash) in [
             (bag::MANIFEST_SHA256, (|hashes| hashes.sha256) as fn(&hewei_evidence::hash::FileHashes) -> Hash),
             (bag::MANIFEST_SM3, |hashes| hashes.sm3),
@@ -412,9 +451,23 @@ impl Recording {
         Ok(Sealed { package, head_hash, tracks: summaries, duration })
     }
 
+    /// Notes an event of a track's media.
+    fn note_of(&mut self, index: usize, event: Event, at: MonoNs) {
+        self.tracks[index].waiting += 1;
+        self.note(event, at);
+    }
+
     fn note(&mut self, event: Event, at: MonoNs) {
-        // A close line is worth more than any other.
-        if self.waiting.len() < EVENTS_MAX || matches!(event, Event::Close { .. }) {
+        // What is on the disk must have its line. Media is refused when this is full, so these are few.
+        let kept = matches!(
+            event,
+            Event::Seg { .. }
+                | Event::File { .. }
+                | Event::TrackClose { .. }
+                | Event::Track(_)
+                | Event::Close { .. }
+        );
+        if kept || self.waiting.len() < EVENTS_MAX {
             self.waiting.push((event, at));
         } else {
             self.dropped += 1;
@@ -461,25 +514,44 @@ impl Recording {
             if let Err(error) = self.write_output(index, output, at) {
                 let track = self.tracks[index].meta.track;
                 tracing::error!(%track, %error, "a fragment was not written");
-                let end = self.ms(index, self.tracks[index].track.end());
-                let reason = Some(error.to_string());
-                self.note(
-                    Event::Gap {
-                        track,
-                        kind: GapKind::RecorderFault,
-                        from_ms: end,
-                        to_ms: end,
-                        packets: 0,
-                        reason,
-                    },
-                    at,
-                );
+                self.note_fault(index, error.to_string(), at);
             }
         }
     }
 
-    fn write_output(&mut self, index: usize, output: Output, at: MonoNs) -> Result<(), RecorderError> {
+    /// Notes that what comes next of a track was not recorded, and why.
+    fn note_fault(&mut self, index: usize, reason: String, at: MonoNs) {
+        let end = self.ms(index, self.tracks[index].track.end());
+        let gap = Event::Gap {
+            track: self.tracks[index].meta.track,
+            kind: GapKind::RecorderFault,
+            from_ms: end,
+            to_ms: end,
+            packets: 0,
+            reason: Some(reason),
+        };
+        self.note_of(index, gap, at);
+    }
+
+    /// Ends a track for which the journal has no room.
+    fn stop_track(&mut self, index: usize, at: MonoNs) {
         let track = self.tracks[index].meta.track;
+        tracing::error!(%track, "too much of it waits for the journal: it is stopped");
+        self.note_fault(index, "too much of it waits for the journal".into(), at);
+        self.tracks[index].open = false;
+        self.finish_segment(index, at);
+        self.note_of(index, Event::TrackClose { track }, at);
+    }
+
+    fn write_output(&mut self, index: usize, output: Output, at: MonoNs) -> Result<(), RecorderError> {
+        let recorded = &self.tracks[index];
+        let track = recorded.meta.track;
+        if recorded.open && (recorded.waiting >= TRACK_EVENTS_MAX || self.waiting.len() >= EVENTS_MAX) {
+            self.stop_track(index, at);
+        }
+        if !self.tracks[index].open {
+            return Ok(());
+        }
         match output {
             Output::Init { epoch, data, size } => {
                 if epoch == 0 {
@@ -496,7 +568,8 @@ impl Recording {
                 }
                 recorded.epochs.push(EpochFolder { path: path.clone(), segments: Vec::new() });
                 let codec = recorded.meta.codec;
-                self.note(
+                self.note_of(
+                    index,
                     Event::Layer {
                         track,
                         epoch,
@@ -516,17 +589,18 @@ impl Recording {
             ),
             Output::Gap { kind, from, to, packets } => {
                 let (from_ms, to_ms) = (self.ms(index, from), self.ms(index, to));
-                self.note(Event::Gap { track, kind, from_ms, to_ms, packets, reason: None }, at);
+                let reason = (kind == GapKind::RecorderFault).then(|| TOO_MANY_BREAKS.to_owned());
+                self.note_of(index, Event::Gap { track, kind, from_ms, to_ms, packets, reason }, at);
                 Ok(())
             }
             Output::Anchor { rtp, place, arrival } => {
                 let rate = u64::from(self.tracks[index].track.codec().clock_rate_hz());
                 let track_ms = Some(place * 1_000 / rate);
-                self.note(Event::Clk { track, rtp, ntp: None, track_ms }, arrival);
+                self.note_of(index, Event::Clk { track, rtp, ntp: None, track_ms }, arrival);
                 Ok(())
             }
             Output::Fault(what) => {
-                self.note(Event::Fault { what: format!("track {track}: {what}") }, at);
+                self.note_of(index, Event::Fault { what: format!("track {track}: {what}") }, at);
                 Ok(())
             }
         }
@@ -588,7 +662,8 @@ impl Recording {
         let file = segment.writing.path.clone();
         recorded.written.push(written);
         let track = recorded.meta.track;
-        self.note(
+        self.note_of(
+            index,
             Event::Seg {
                 file,
                 bytes: data.len() as u64,
@@ -612,7 +687,7 @@ impl Recording {
         if let Some(epoch) = recorded.epochs.last_mut() {
             epoch.segments.push((file.clone(), end.saturating_sub(segment.start), hashes.bytes));
         }
-        self.note(Event::File { file, bytes: hashes.bytes, sha256: hashes.sha256 }, at);
+        self.note_of(index, Event::File { file, bytes: hashes.bytes, sha256: hashes.sha256 }, at);
     }
 
     /// Writes the play lists and the head that goes before a finished track's segments.
@@ -629,8 +704,11 @@ impl Recording {
             Epoch::WebM { width, height } => webm::play(*width, *height, duration, &cues(&recorded.written)),
         };
         let play_path = format!("{}/play.{}", first.path, container(codec));
-        let mut files = vec![play_path.clone()];
-        files.extend(recorded.epochs.iter().flat_map(|epoch| &epoch.segments).map(|(file, ..)| file.clone()));
+        let mut files = vec![FileRun { first: play_path.clone(), count: 1 }];
+        files.extend(recorded.epochs.iter().filter_map(|epoch| {
+            let (first, ..) = epoch.segments.first()?;
+            Some(FileRun { first: first.clone(), count: u32::try_from(epoch.segments.len()).ok()? })
+        }));
         let segments: u64 =
             recorded.epochs.iter().flat_map(|epoch| &epoch.segments).map(|(_, _, bytes)| bytes).sum();
         let lists: Vec<(String, String)> = recorded
@@ -681,12 +759,17 @@ impl Recording {
             let mut chain = self.chain.clone();
             let mut text = String::new();
             for (event, at) in &self.waiting {
-                text.push_str(&chain.append(event, self.utc(*at), *at));
+                let line = chain.append(event, self.utc(*at), *at).or_else(|error| {
+                    tracing::error!(%error, "an event was not journalled");
+                    chain.append(&Event::Fault { what: error.to_string() }, self.utc(*at), *at)
+                });
+                text.push_str(&line?);
             }
             // Only what stands in the file is chained on to; else it is tried again the next time.
             self.folder.append(&mut self.journal, text.as_bytes())?;
             self.chain = chain;
             self.waiting.clear();
+            self.tracks.iter_mut().for_each(|recorded| recorded.waiting = 0);
             if self.dropped > 0 {
                 let what =
                     format!("{} events did not fit while the journal could not be written", self.dropped);
@@ -701,8 +784,12 @@ impl Recording {
             let text = head.to_text();
             let seal = self.identity.sealer().seal(text.as_bytes(), self.utc(now))?;
             let stem = bag::head_stem(self.heads + 1);
-            self.folder.write(&format!("{stem}.txt"), text.as_bytes())?;
-            self.folder.write(&format!("{stem}.p7s"), &seal)?;
+            let (text_path, seal_path) = (format!("{stem}.txt"), format!("{stem}.p7s"));
+            // The first try may have left one of them behind.
+            self.folder.remove(&text_path)?;
+            self.folder.remove(&seal_path)?;
+            self.folder.write(&text_path, text.as_bytes())?;
+            self.folder.write(&seal_path, &seal)?;
             self.folder.sync_finished()?;
             self.heads += 1;
             self.head_count = head.count;
@@ -711,58 +798,4 @@ impl Recording {
         }
         Ok(())
     }
-}
-
-/// The ending of an init segment.
-fn container(codec: Codec) -> &'static str {
-    if codec == Codec::Vp8 { "webm" } else { "mp4" }
-}
-
-/// The index of a finished MP4 track: a part a fragment, or as many fragments a part as keep it within bounds.
-fn parts(written: &[Written], end: u64) -> Vec<mp4::Part> {
-    let each = written.len().div_ceil(INDEX_PARTS_MAX).max(1);
-    let starts: Vec<&[Written]> = written.chunks(each).collect();
-    (0..starts.len())
-        .filter_map(|at| {
-            let chunk = starts[at];
-            let first = chunk.first()?;
-            let end = starts.get(at + 1).and_then(|next| next.first()).map_or(end, |next| next.start);
-            Some(mp4::Part {
-                bytes: u32::try_from(chunk.iter().map(|written| written.bytes).sum::<u64>())
-                    .unwrap_or(u32::MAX),
-                duration: u32::try_from(end.saturating_sub(first.start)).unwrap_or(u32::MAX),
-                sync: first.sync,
-            })
-        })
-        .collect()
-}
-
-/// Where the clusters of a finished WebM track are that begin with a keyframe.
-fn cues(written: &[Written]) -> Vec<webm::Cue> {
-    let mut offset = 0;
-    let mut cues = Vec::new();
-    for written in written {
-        if written.sync {
-            cues.push(webm::Cue { at: written.start, offset });
-        }
-        offset += written.bytes;
-    }
-    cues
-}
-
-fn play_list(epoch: &EpochFolder, codec: Codec) -> String {
-    let rate = f64::from(codec.clock_rate_hz());
-    let seconds: Vec<f64> = epoch.segments.iter().map(|(_, ticks, _)| *ticks as f64 / rate).collect();
-    let target = seconds.iter().fold(1.0, |most: f64, seconds| most.max(seconds.ceil()));
-    let mut text = format!(
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-PLAYLIST-TYPE:VOD\n\
-         #EXT-X-MAP:URI=\"init.{}\"\n",
-        container(codec)
-    );
-    for ((file, ..), seconds) in epoch.segments.iter().zip(seconds) {
-        let name = file.rsplit('/').next().unwrap_or(file);
-        text.push_str(&format!("#EXTINF:{seconds:.3},\n{name}\n"));
-    }
-    text.push_str("#EXT-X-ENDLIST\n");
-    text
 }

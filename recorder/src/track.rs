@@ -27,6 +27,7 @@ use crate::{
 const REORDER_WAIT: Duration = Duration::from_secs(2);
 /// Packets kept behind a hole: two seconds of 20 Mbit/s in packets of 1,200 bytes.
 const REORDER_PACKETS_MAX: usize = 4_096;
+const SECOND_NS: u64 = 1_000_000_000;
 /// How long a fragment is.
 const FRAGMENT: Duration = Duration::from_secs(1);
 /// When a fragment is written though nothing follows.
@@ -46,6 +47,21 @@ const RESENT_PACKETS_MAX: u64 = 3_000;
 /// So many resent packets in a row are too many: the sender has begun anew. One from further back counts for many.
 const STRAYS_MAX: u32 = 512;
 const STRAY_FROM_AFAR: u32 = 32;
+
+/// What breaks a track's run of fragments takes from a store: a gap one, a new clock or sender eight. The store
+/// refills by so many a second, so there are two restarts or sixteen gaps a second for long, three times as many at
+/// once. A network that loses half of all sound makes twelve gaps a second.
+const BREAKS_A_SECOND: u64 = 16;
+const BREAKS_MAX: u64 = 48;
+const RESTART: u64 = 8;
+const GAP: u64 = 1;
+/// How long nothing is recorded of a track that broke off more often: the store is half full again.
+const CHOKED: Duration = Duration::from_millis(1_500);
+/// Why then nothing is recorded.
+pub(crate) const TOO_MANY_BREAKS: &str = "the sender's clock or stream broke off too often";
+/// Epochs of one track, each ten seconds of a steadily changing picture and far more of a real one. Later changes
+/// stay in the last one, as those do that come too soon after another.
+const EPOCHS_MAX: u32 = 256;
 
 /// What a track has to say.
 #[derive(Debug)]
@@ -114,6 +130,10 @@ pub(crate) struct Track {
     paused: Option<GapKind>,
     /// Why nothing was recorded until just now, by order.
     was_paused: Option<GapKind>,
+    /// How many breaks are left, times the nanoseconds of a second, and as of when.
+    breaks: (u64, MonoNs),
+    /// Nothing is recorded until then: it broke off too often.
+    choked_until: Option<MonoNs>,
     muted: bool,
     /// The sender was muted at some time since the last frame.
     was_muted: bool,
@@ -173,6 +193,8 @@ impl Track {
             keyframe_asked_at: None,
             paused: None,
             was_paused: None,
+            breaks: (BREAKS_MAX * SECOND_NS, MonoNs(0)),
+            choked_until: None,
             muted: false,
             was_muted: false,
             drifted: false,
@@ -225,8 +247,12 @@ impl Track {
             return;
         }
         self.first_packet_at.get_or_insert(arrival);
-        if self.ssrc.is_some_and(|ssrc| ssrc != header.ssrc) {
-            self.sender_restarts(arrival);
+        if self.is_choked(arrival) {
+            self.lost += 1;
+            return;
+        }
+        if self.ssrc.is_some_and(|ssrc| ssrc != header.ssrc) && !self.sender_restarts(arrival) {
+            return;
         }
         self.ssrc = Some(header.ssrc);
         let sequence = self.extender.peek(header.seq).unwrap_or_else(|| self.extender.extend(header.seq));
@@ -266,7 +292,7 @@ impl Track {
 
     /// Whether a keyframe must be asked for now. Counts as asked.
     pub(crate) fn takes_keyframe_request(&mut self, now: MonoNs) -> bool {
-        if self.codec.kind() != MediaKind::Video || self.paused.is_some() {
+        if self.codec.kind() != MediaKind::Video || self.paused.is_some() || self.choked_until.is_some() {
             return false;
         }
         let has_hole = self.reorder.waited(now).is_some_and(|waited| waited >= HOLE_MAX);
@@ -311,7 +337,9 @@ impl Track {
         let rate = u128::from(self.codec.clock_rate_hz());
         let live = u64::try_from(now.since(begins).as_nanos() * rate / 1_000_000_000).unwrap_or(u64::MAX);
         if live > self.end + u64::from(self.codec.clock_rate_hz() / 2) {
-            let kind = self.paused.unwrap_or(self.gap_kind(self.waits_for_keyframe));
+            let choked = self.choked_until.map(|_| GapKind::RecorderFault);
+            let ordered = self.paused.or(choked).or(self.was_paused);
+            let kind = ordered.unwrap_or(self.gap_kind(self.waits_for_keyframe));
             self.outputs.push_back(Output::Gap { kind, from: self.end, to: live, packets: self.lost });
             self.end = live;
         }
@@ -325,10 +353,44 @@ impl Track {
         self.flush(None);
     }
 
-    fn sender_restarts(&mut self, now: MonoNs) {
+    /// False when it did so too often.
+    fn sender_restarts(&mut self, now: MonoNs) -> bool {
+        if !self.takes_break(RESTART, now) {
+            return false;
+        }
         self.drain(now);
         self.begin_anew();
         self.timeline.restart();
+        true
+    }
+
+    /// Whether the track may break off once more. If not it is choked.
+    fn takes_break(&mut self, cost: u64, now: MonoNs) -> bool {
+        let (left, since) = self.breaks;
+        let passed = u64::try_from(now.since(since).as_nanos()).unwrap_or(u64::MAX);
+        let left = left.saturating_add(passed.saturating_mul(BREAKS_A_SECOND)).min(BREAKS_MAX * SECOND_NS);
+        let taken = left.checked_sub(cost * SECOND_NS);
+        self.breaks = (taken.unwrap_or(left), now.max(since));
+        if taken.is_none() && self.choked_until.is_none() {
+            // First, since what is drained now is not taken any more.
+            self.choked_until = Some(now + CHOKED);
+            self.drain(now);
+        }
+        taken.is_some()
+    }
+
+    /// Whether packets are dropped just now. If they were until now, the sender begins anew.
+    fn is_choked(&mut self, now: MonoNs) -> bool {
+        let Some(until) = self.choked_until else { return false };
+        if now < until {
+            return true;
+        }
+        self.choked_until = None;
+        self.was_paused.get_or_insert(GapKind::RecorderFault);
+        self.ssrc = None;
+        self.begin_anew();
+        self.timeline.restart();
+        false
     }
 
     fn begin_anew(&mut self) {
@@ -359,6 +421,10 @@ impl Track {
     }
 
     fn in_order(&mut self, packet: Packet) {
+        if self.choked_until.is_some() {
+            self.lost += 1;
+            return;
+        }
         match &mut self.frames {
             Frames::H264(frames) => {
                 let mut units = Vec::new();
@@ -447,7 +513,7 @@ impl Track {
     /// A whole picture; `key` when it is a keyframe.
     fn picture(&mut self, timestamp: u32, arrival: MonoNs, key: Option<Epoch>, data: Vec<u8>) {
         let sync = key.is_some();
-        if self.waits_for_keyframe && !sync {
+        if (self.waits_for_keyframe && !sync) || self.choked_until.is_some() {
             return;
         }
         let waited = std::mem::take(&mut self.waits_for_keyframe);
@@ -460,6 +526,10 @@ impl Track {
         let silent = place.saturating_sub(self.end) > PICTURE_MAX.as_secs() * u64::from(rate);
         let gap = !first && (waited || silent || step != Step::Follows);
         if gap {
+            let cost = if step == Step::Restarts { RESTART } else { GAP };
+            if !self.takes_break(cost, arrival) {
+                return;
+            }
             self.flush(None);
             place = place.max(self.end);
             self.gap(place, waited);
@@ -471,7 +541,7 @@ impl Track {
         }
         if let Some(epoch) = key {
             self.keyframe_at = Some(arrival);
-            self.begin_epoch(epoch, place);
+            self.begin_epoch(epoch, place, arrival);
         }
         if step == Step::Restarts {
             self.outputs.push_back(Output::Anchor { rtp: timestamp, place, arrival });
@@ -498,7 +568,7 @@ impl Track {
         let slack = u64::from(self.codec.clock_rate_hz() / 200);
         let first = self.epoch.is_none();
         if first {
-            self.begin_epoch(self.audio_epoch(), 0);
+            self.begin_epoch(self.audio_epoch(), 0, packet.arrival);
         }
         if place <= self.end + slack && step == Step::Follows {
             place = self.end;
@@ -509,6 +579,10 @@ impl Track {
                 self.flush(Some(place));
             }
         } else if !first {
+            let cost = if step == Step::Restarts { RESTART } else { GAP };
+            if !self.takes_break(cost, packet.arrival) {
+                return;
+            }
             self.flush(None);
             place = place.max(self.end);
             self.gap(place, false);
@@ -550,6 +624,7 @@ impl Track {
         self.pending_since = arrival;
         self.pending.push(pending);
         self.lost = 0;
+        self.was_paused = None;
         self.was_muted = self.muted;
         self.drifted = false;
         self.resolve(arrival, false);
@@ -602,13 +677,13 @@ impl Track {
         }
     }
 
-    fn begin_epoch(&mut self, epoch: Epoch, place: u64) {
+    fn begin_epoch(&mut self, epoch: Epoch, place: u64, arrival: MonoNs) {
         let (number, since) = match &self.epoch {
             None => (0, place),
             Some((number, current, since)) => {
                 let old_enough = place.saturating_sub(*since)
                     >= EPOCH_MIN.as_secs() * u64::from(self.codec.clock_rate_hz());
-                if current.is_like(&epoch) || !old_enough {
+                if current.is_like(&epoch) || !old_enough || number + 1 >= EPOCHS_MAX {
                     return;
                 }
                 (number + 1, place)
@@ -619,7 +694,9 @@ impl Track {
             Epoch::Mp4(format) => match mp4::init(format, None) {
                 Ok(data) => (data, format.size()),
                 Err(error) => {
-                    self.outputs.push_back(Output::Fault(format!("init segment: {error}")));
+                    if self.takes_break(RESTART, arrival) {
+                        self.outputs.push_back(Output::Fault(format!("init segment: {error}")));
+                    }
                     return;
                 }
             },

@@ -21,7 +21,7 @@ use crate::hash::Hash;
 /// Where the journal is in a package.
 pub const PATH: &str = "data/journal/journal.jsonl";
 
-/// The longest line that is read back.
+/// The longest line, newline included, that is read back. None longer is written.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 
 /// Why a track has no media for a while.
@@ -67,8 +67,35 @@ pub struct TrackSummary {
     pub duration_ms: u64,
     /// How many bytes its files have together.
     pub bytes: u64,
-    /// The files that play as one when put end to end, relative to the package.
-    pub files: Vec<String>,
+    /// The files that play as one when put end to end.
+    pub files: Vec<FileRun>,
+}
+
+/// Files with consecutive numbers, such as `…/000000.m4s`, `…/000001.m4s`: thousands of them in a few bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRun {
+    /// The first, relative to the package.
+    pub first: String,
+    /// How many. Of a file without a number, one.
+    pub count: u32,
+}
+
+impl FileRun {
+    /// Their paths, relative to the package. Ends early where the first has no number to count on from.
+    pub fn paths(&self) -> impl Iterator<Item = String> + '_ {
+        let (folder, name) = self.first.rsplit_once('/').unwrap_or(("", &self.first));
+        let numbered = name.split_once('.').and_then(|(digits, ending)| {
+            let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
+            Some((digits.parse::<u32>().ok().filter(|_| plain)?, digits.len(), ending))
+        });
+        (0..self.count).map_while(move |after| {
+            if after == 0 {
+                return Some(self.first.clone());
+            }
+            let (number, width, ending) = numbered?;
+            Some(format!("{folder}/{:0width$}.{ending}", number.checked_add(after)?))
+        })
+    }
 }
 
 /// What a line says. The names of the variants in snake case are the values of `t`.
@@ -257,12 +284,16 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// What a track came to. These lines stand right before the last, in the order the tracks began.
+    Track(TrackSummary),
     /// The recording is finished. The last line.
     Close {
         /// How long it lasted, in milliseconds.
         duration_ms: u64,
-        /// Tracks, in the order they began.
-        tracks: Vec<TrackSummary>,
+        /// How many heads were signed before this line. One more signs this line, and that is the last.
+        heads: u64,
+        /// How many [`Event::Track`] lines stand right before this one.
+        tracks: u64,
         /// SHA-256 of the files beside `data/` that no manifest under `data/` can name.
         tag_files: BTreeMap<String, Hash>,
     },
@@ -299,6 +330,14 @@ impl Head {
     }
 }
 
+/// An event that makes a line longer than [`LINE_BYTES_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a journal line of {bytes} bytes is too long")]
+pub struct LineTooLong {
+    /// How long the line would be.
+    pub bytes: usize,
+}
+
 /// A chain under construction.
 #[derive(Debug, Clone)]
 pub struct Chain {
@@ -312,8 +351,9 @@ impl Default for Chain {
 }
 
 impl Chain {
-    /// The next line, newline included, for an event at these times.
-    pub fn append(&mut self, event: &Event, at: OffsetDateTime, mono: MonoNs) -> String {
+    /// The next line, newline included, for an event at these times. Fails, and changes nothing, when no reader
+    /// would take it.
+    pub fn append(&mut self, event: &Event, at: OffsetDateTime, mono: MonoNs) -> Result<String, LineTooLong> {
         // Internally tagged: the text begins with {"t":"name" and goes on with , or }.
         let body = serde_json::to_string(event).expect("an event has string keys and no foreign types");
         let tag_end = body[6..].find('"').map_or(body.len() - 1, |quote| 6 + quote + 1);
@@ -326,8 +366,11 @@ impl Chain {
             mono.0,
             &body[tag_end..],
         );
+        if line.len() > LINE_BYTES_MAX {
+            return Err(LineTooLong { bytes: line.len() });
+        }
         self.head = Head { count: self.head.count + 1, hash: Hash::sha256(line.as_bytes()) };
-        line
+        Ok(line)
     }
 
     /// Where the chain ends now.
@@ -374,7 +417,7 @@ mod tests {
         let mut chain = Chain::default();
         let event = Event::File { file: "data/x".into(), bytes: 3, sha256: Hash::sha256(b"abc") };
         assert_eq!(
-            chain.append(&event, at(1_500), MonoNs(7)),
+            chain.append(&event, at(1_500), MonoNs(7)).expect("short"),
             format!(
                 "{{\"seq\":1,\"prev\":\"{}\",\"t\":\"file\",\"at\":\"1970-01-01T00:00:01.500Z\",\"mono_ns\":7,\
                  \"file\":\"data/x\",\"bytes\":3,\"sha256\":\"{}\"}}\n",
@@ -382,7 +425,8 @@ mod tests {
                 Hash::sha256(b"abc")
             )
         );
-        let second = chain.append(&Event::Stage { name: "开场".into() }, at(2_000), MonoNs(8));
+        let second =
+            chain.append(&Event::Stage { name: "开场".into() }, at(2_000), MonoNs(8)).expect("short");
         assert!(second.starts_with("{\"seq\":2,"));
         assert_eq!(chain.head(), Head { count: 2, hash: Hash::sha256(second.as_bytes()) });
     }
@@ -398,6 +442,54 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_line_is_written_that_would_not_be_read() {
+        let mut chain = Chain::default();
+        let before = chain.head();
+        let line = |bytes: usize| Event::Stage { name: "x".repeat(bytes) };
+        assert!(chain.append(&line(LINE_BYTES_MAX), at(0), MonoNs(0)).is_err());
+        assert_eq!(chain.head(), before);
+        let most = LINE_BYTES_MAX - chain.clone().append(&line(0), at(0), MonoNs(0)).expect("short").len();
+        assert!(chain.append(&line(most + 1), at(0), MonoNs(0)).is_err());
+        assert_eq!(chain.append(&line(most), at(0), MonoNs(0)).map(|line| line.len()), Ok(LINE_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_run_names_its_files_and_no_more() {
+        let run = |first: &str, count| FileRun { first: first.into(), count };
+        assert_eq!(run("a/000009.m4s", 2).paths().collect::<Vec<_>>(), ["a/000009.m4s", "a/000010.m4s"]);
+        assert_eq!(run("a/play.mp4", 1).paths().collect::<Vec<_>>(), ["a/play.mp4"]);
+        assert_eq!(run("a/play.mp4", 9).paths().count(), 1);
+        assert_eq!(run("a/+1.mp4", 9).paths().count(), 1);
+        assert_eq!(run("4294967294.x", u32::MAX).paths().count(), 2);
+        assert_eq!(run("a/0.x", 0).paths().count(), 0);
+    }
+
+    #[test]
+    fn a_track_of_a_whole_day_is_a_short_line() {
+        let folder = "data/sessions/S/joint/P/T-e0";
+        let summary = TrackSummary {
+            track: TrackId::from_u128(1),
+            participant: ParticipantId::from_u128(2),
+            name: "张三".into(),
+            role: Role::Party,
+            kind: MediaKind::Audio,
+            codec: Codec::Opus,
+            content_type: "audio/mp4".into(),
+            starts_ms: 0,
+            duration_ms: 86_400_000,
+            bytes: 1 << 40,
+            files: vec![
+                FileRun { first: format!("{folder}/play.mp4"), count: 1 },
+                FileRun { first: format!("{folder}/000000.m4s"), count: 8_640 },
+            ],
+        };
+        let event = Event::Track(summary);
+        let line = Chain::default().append(&event, at(0), MonoNs(0)).expect("short");
+        assert!(line.len() < 1_000, "{line}");
+        assert_eq!(Line::parse(line.as_bytes()).expect("own line").event, event);
+    }
+
     proptest! {
         #[test]
         fn every_line_reads_back(names in proptest::collection::vec(any::<String>(), 1..20)) {
@@ -405,7 +497,7 @@ mod tests {
             let mut prev = Hash::ZERO;
             for (index, name) in names.iter().enumerate() {
                 let event = Event::Stage { name: name.clone() };
-                let text = chain.append(&event, at(index as i64), MonoNs(index as u64));
+                let text = chain.append(&event, at(index as i64), MonoNs(index as u64)).expect("short");
                 prop_assert_eq!(text.matches('\n').count(), 1);
                 let line = Line::parse(text.as_bytes()).expect("own line");
                 prop_assert_eq!(line.seq, index as u64 + 1);

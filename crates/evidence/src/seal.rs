@@ -16,7 +16,7 @@ use der::{
 };
 use p256::{
     ecdsa::{
-        DerSignature, SigningKey, VerifyingKey,
+        DerSignature, Signature as Ecdsa, SigningKey, VerifyingKey,
         signature::{Signer as _, Verifier as _},
     },
     pkcs8::DecodePrivateKey,
@@ -102,7 +102,9 @@ impl Sealer {
             attribute(MESSAGE_DIGEST, Any::encode_from(&OctetStringRef::new(digest.as_bytes())?)?)?,
             attribute(SIGNING_TIME, Any::encode_from(&time)?)?,
         ])?;
-        let signature: DerSignature = self.key.sign(&attributes.to_der()?);
+        // Of the two values of s that hold, always the lower: so there is one signature and no twin of it.
+        let signature: Ecdsa = self.key.sign(&attributes.to_der()?);
+        let signature = signature.normalize_s().unwrap_or(signature).to_der();
         let tbs = &self.certificate.tbs_certificate;
         let signer = SignerInfo {
             version: CmsVersion::V1,
@@ -137,6 +139,8 @@ pub struct Signature {
     pub subject: String,
     /// The time the signer claims.
     pub signed_at: OffsetDateTime,
+    /// The signer's certificate, DER.
+    pub certificate_der: Vec<u8>,
 }
 
 /// A CA whose recorders are trusted.
@@ -205,8 +209,10 @@ impl Authority {
 
         self.certifies(certificate)?;
         let attributes = signer.signed_attrs.as_ref().ok_or(SealError::Malformed("it has no attributes"))?;
-        let signature =
-            DerSignature::from_bytes(signer.signature.as_bytes()).map_err(|_| SealError::Invalid)?;
+        let signature = Ecdsa::from_der(signer.signature.as_bytes()).map_err(|_| SealError::Invalid)?;
+        if signature.normalize_s().is_some() {
+            return Err(SealError::Malformed("its s is not the lower one"));
+        }
         verifying_key(certificate)?
             .verify(&attributes.to_der().map_err(malformed)?, &signature)
             .map_err(|_| SealError::Invalid)?;
@@ -228,7 +234,11 @@ impl Authority {
         if !within(&tbs.validity, signed_at) {
             return Err(SealError::Expired);
         }
-        Ok(Signature { subject: tbs.subject.to_string(), signed_at: OffsetDateTime::UNIX_EPOCH + signed_at })
+        Ok(Signature {
+            subject: tbs.subject.to_string(),
+            signed_at: OffsetDateTime::UNIX_EPOCH + signed_at,
+            certificate_der: certificate.to_der().map_err(malformed)?,
+        })
     }
 
     fn certifies(&self, certificate: &Certificate) -> Result<(), SealError> {
@@ -246,6 +256,11 @@ impl Authority {
         };
         self.key.verify(&signed, &signature).map_err(|_| SealError::Untrusted)
     }
+}
+
+/// A certificate's DER, from PEM.
+pub fn certificate_der(pem: &[u8]) -> Option<Vec<u8>> {
+    Certificate::from_pem(pem).ok()?.to_der().ok()
 }
 
 fn within(validity: &Validity, at: std::time::Duration) -> bool {
@@ -335,6 +350,32 @@ mod tests {
         }
         assert!(authority.check(b"x", &seal[..seal.len() - 1]).is_err());
         assert!(authority.check(b"x", &[seal, vec![0]].concat()).is_err());
+    }
+
+    #[test]
+    fn a_signature_has_no_twin() {
+        let keys = keys();
+        let authority = Authority::from_pem(&keys.ca_pem).expect("CA");
+        for content in 0..16_u8 {
+            let seal = keys.sealer.seal(&[content], now()).expect("sealed");
+            assert!(authority.check(&[content], &seal).is_ok());
+            let info = ContentInfo::from_der(&seal).expect("CMS");
+            let mut data: SignedData = info.content.decode_as().expect("signed data");
+            let mut signer = data.signer_infos.0.as_slice()[0].clone();
+            let signature = Ecdsa::from_der(signer.signature.as_bytes()).expect("a signature");
+            let twin = Ecdsa::from_scalars(signature.r(), -signature.s()).expect("a signature");
+            let holds = keys
+                .sealer
+                .key
+                .verifying_key()
+                .verify(&signer.signed_attrs.as_ref().expect("attributes").to_der().expect("DER"), &twin);
+            assert!(holds.is_ok(), "for ECDSA both hold");
+            signer.signature = OctetString::new(twin.to_der().as_bytes()).expect("short");
+            data.signer_infos = SignerInfos(SetOfVec::try_from(vec![signer]).expect("one"));
+            let content_info =
+                ContentInfo { content_type: ID_SIGNED_DATA, content: Any::encode_from(&data).expect("DER") };
+            assert!(authority.check(&[content], &content_info.to_der().expect("DER")).is_err());
+        }
     }
 
     #[test]

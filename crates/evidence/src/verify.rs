@@ -16,12 +16,13 @@ use crate::{
     bag,
     hash::{FileHashes, Hash, hash_file},
     journal::{self, Event, Head, Line, format_utc},
-    seal::{Authority, SealError},
+    seal::{Authority, SealError, certificate_der},
 };
 
 /// The files of a package, wherever they are.
 pub trait Package {
-    /// The paths of all files (of anything that is no folder), relative to the package, with `/`.
+    /// The paths of all files (of anything that is no folder), relative to the package, with `/`; and those of
+    /// folders with nothing in them, with a `/` at the end.
     fn files(&self) -> io::Result<Vec<String>>;
 
     /// Opens one of them. Only plain files can be opened.
@@ -81,8 +82,9 @@ pub struct Verification {
     pub signed_by: Option<String>,
     /// When the last head was signed, RFC 3339.
     pub signed_at: Option<String>,
-    /// Whether the CA's certificate came from outside the package.
-    pub ca_from_outside: bool,
+    /// Whether the CA's certificate came from outside the package. If not, an intact package is consistent, and
+    /// anybody may have made it.
+    pub signer_checked: bool,
 }
 
 /// Verifies a package. Fails only when its list of files or the given CA cannot be read; everything else is a
@@ -93,7 +95,7 @@ pub fn verify(package: &impl Package, options: &Options<'_>) -> Result<Verificat
     verifier.hash_files().map_err(VerifyError::List)?;
     let journal = verifier.walk_journal();
     let seals = verifier.check_seals(&journal, outside.as_ref());
-    verifier.check_files(&journal);
+    verifier.check_files(&journal, seals.walked);
     verifier.check_manifests(&journal);
     if let (Some(receipt), head_hash) = (options.receipt, &seals.head_hash)
         && head_hash.as_deref() != Some(receipt.trim())
@@ -114,7 +116,7 @@ pub fn verify(package: &impl Package, options: &Options<'_>) -> Result<Verificat
         head_hash: seals.head_hash,
         signed_by: seals.signed_by,
         signed_at: seals.signed_at,
-        ca_from_outside: outside.is_some(),
+        signer_checked: outside.is_some(),
     })
 }
 
@@ -144,6 +146,8 @@ struct Journal {
     files: BTreeMap<String, (u64, Hash)>,
     fragments: BTreeMap<String, Vec<Fragment>>,
     tag_files: BTreeMap<String, Hash>,
+    /// How many heads came before the close line; `None` when the last line is none.
+    heads: Option<u64>,
     /// The chain holds, so that what it says can stand against a manifest.
     sound: bool,
 }
@@ -151,6 +155,8 @@ struct Journal {
 #[derive(Debug, Default)]
 struct Seals {
     count: u64,
+    /// Heads 1 to this were looked at.
+    walked: u64,
     head_hash: Option<String>,
     signed_by: Option<String>,
     signed_at: Option<String>,
@@ -179,6 +185,10 @@ impl<P: Package> Verifier<'_, P> {
 
     fn hash_files(&mut self) -> io::Result<()> {
         for path in self.package.files()? {
+            if path.ends_with('/') {
+                self.altered(&path, "is a folder with nothing in it: it was added");
+                continue;
+            }
             match self.package.open(&path).and_then(|mut reader| hash_file(&mut *reader)) {
                 Ok(hashes) => {
                     self.now.insert(path, hashes);
@@ -238,6 +248,9 @@ impl<P: Package> Verifier<'_, P> {
                     }
                     closed = matches!(line.event, Event::Close { .. });
                     journal.take(line.event);
+                    if !closed {
+                        journal.heads = None;
+                    }
                 }
             }
             prev = hash;
@@ -266,19 +279,23 @@ impl<P: Package> Verifier<'_, P> {
                 self.missing(bag::CA_PATH, "is missing");
             }
         }
-        let highest = self
-            .now
-            .keys()
-            .filter_map(|path| path.strip_prefix("data/seals/head-")?.split_once('.')?.0.parse::<u64>().ok())
-            .max()
-            .unwrap_or(0);
-        if highest == 0 {
+        // The close line says how many there are; of a journal that was cut off, what is there must do.
+        let lines = journal.hashes.len() as u64;
+        let last = match journal.heads {
+            Some(before) => before.saturating_add(1),
+            None => self.now.keys().filter_map(|path| head_number(path)).max().unwrap_or(0),
+        };
+        if last == 0 {
             self.missing("data/seals", "has no signed head");
         }
-        // A forged name must not make the loop long.
-        let highest = highest.min(journal.hashes.len() as u64 + 1);
+        // Each head signs a line more, and a forged number must not make the loop long.
+        seals.walked = last.min(lines);
+        if last > lines && journal.heads.is_some() {
+            self.altered(journal::PATH, format!("speaks of {last} heads and has {lines} lines"));
+        }
+        let recorder = self.read(bag::RECORDER_PATH, 1 << 16).and_then(|pem| certificate_der(&pem));
         let mut last_count = 0;
-        for number in 1..=highest {
+        for number in 1..=seals.walked {
             let stem = bag::head_stem(number);
             let (text_path, seal_path) = (format!("{stem}.txt"), format!("{stem}.p7s"));
             let text = self.read(&text_path, 256);
@@ -295,6 +312,10 @@ impl<P: Package> Verifier<'_, P> {
                 _ => None,
             };
             match signature {
+                // A certificate's own signature has a twin as well; the journal vouches for this one.
+                Some(Ok(signature)) if recorder.as_ref() != Some(&signature.certificate_der) => {
+                    self.altered(&seal_path, format!("is not by the certificate in {}", bag::RECORDER_PATH));
+                }
                 Some(Ok(signature)) => {
                     seals.count += 1;
                     seals.signed_by = Some(signature.subject);
@@ -318,20 +339,25 @@ impl<P: Package> Verifier<'_, P> {
             if !in_journal {
                 self.altered(&text_path, format!("does not agree with {}", journal::PATH));
             }
-            if number > 1 && head.count < last_count {
-                self.altered(&text_path, "counts fewer lines than the head before");
+            if head.count <= last_count {
+                self.altered(&text_path, "counts no more lines than the head before");
             }
             last_count = head.count;
         }
-        if highest > 0 && last_count != journal.hashes.len() as u64 {
-            let (lines, head) = (journal.hashes.len(), bag::head_stem(highest));
-            self.altered(journal::PATH, format!("has {lines} lines, and {head}.txt says {last_count}"));
+        if last_count != lines {
+            let problem = format!("has {lines} lines, and the heads sign {last_count} of them");
+            let last_there = self.now.contains_key(&format!("{}.txt", bag::head_stem(last)));
+            if last_count > lines || (journal.heads.is_some() && last_there) {
+                self.altered(journal::PATH, problem);
+            } else {
+                self.missing(journal::PATH, problem);
+            }
         }
         seals
     }
 
     /// Holds the files in `data/` against the journal.
-    fn check_files(&mut self, journal: &Journal) {
+    fn check_files(&mut self, journal: &Journal, heads_walked: u64) {
         let named: BTreeSet<&String> = journal.files.keys().chain(journal.fragments.keys()).collect();
         for path in named {
             let Some(now) = self.now.get(path).copied() else {
@@ -353,7 +379,7 @@ impl<P: Package> Verifier<'_, P> {
                 None if whole.is_some() => {
                     self.altered(path, "was changed: it does not agree with the journal");
                 }
-                None if fragments.iter().map(|fragment| fragment.bytes).sum::<u64>() != now.bytes => {
+                None if end_of(fragments) != Some(now.bytes) => {
                     self.altered(path, "has bytes that are not in the journal");
                 }
                 None => {}
@@ -370,7 +396,7 @@ impl<P: Package> Verifier<'_, P> {
                     && !journal.files.contains_key(*path)
                     && !journal.fragments.contains_key(*path)
                     && *path != journal::PATH
-                    && !is_head(path)
+                    && !head_number(path).is_some_and(|number| (1..=heads_walked).contains(&number))
             })
             .cloned()
             .collect();
@@ -386,7 +412,8 @@ impl<P: Package> Verifier<'_, P> {
             if fragment.offset != at {
                 return true;
             }
-            at += fragment.bytes;
+            let Some(end) = at.checked_add(fragment.bytes) else { return true };
+            at = end;
             let mut sha256 = Sha256::new();
             let read = io::copy(&mut (&mut reader).take(fragment.bytes), &mut sha256);
             read.is_err() || sha256.finalize().as_slice() != fragment.sha256.as_bytes()
@@ -479,11 +506,17 @@ impl<P: Package> Verifier<'_, P> {
     }
 }
 
-fn is_head(path: &str) -> bool {
-    path.strip_prefix("data/seals/head-")
-        .and_then(|rest| rest.strip_suffix(".txt").or_else(|| rest.strip_suffix(".p7s")))
-        .and_then(|digits| digits.parse().ok())
-        .is_some_and(|number| path.starts_with(&format!("{}.", bag::head_stem(number))))
+/// The number of the head that a file's name makes it a part of.
+fn head_number(path: &str) -> Option<u64> {
+    let rest = path.strip_prefix("data/seals/head-")?;
+    let digits = rest.strip_suffix(".txt").or_else(|| rest.strip_suffix(".p7s"))?;
+    let number = digits.parse().ok()?;
+    path.starts_with(&format!("{}.", bag::head_stem(number))).then_some(number)
+}
+
+/// Where fragments end together, if that is a number at all.
+fn end_of(fragments: &[Fragment]) -> Option<u64> {
+    fragments.iter().try_fold(0_u64, |sum, fragment| sum.checked_add(fragment.bytes))
 }
 
 impl Journal {
@@ -495,7 +528,10 @@ impl Journal {
             Event::Seg { file, bytes, sha256, offset, start_ms, .. } => {
                 self.fragments.entry(file).or_default().push(Fragment { offset, bytes, sha256, start_ms });
             }
-            Event::Close { tag_files, .. } => self.tag_files = tag_files,
+            Event::Close { tag_files, heads, .. } => {
+                self.tag_files = tag_files;
+                self.heads = Some(heads);
+            }
             _ => {}
         }
     }

@@ -318,6 +318,7 @@ pub struct Session {
     pub folder: TempDir,
     pub identity: Arc<Identity>,
     pub recording: Recording,
+    pub session: SessionId,
     pub now: MonoNs,
     pub keyframes_asked: Vec<(MonoNs, TrackId)>,
 }
@@ -338,9 +339,10 @@ impl Session {
             started_at: started_at(),
             started_mono: START,
         };
+        let session = meta.session;
         let recording =
             Recording::create(&folder.path().join("recordings"), meta, identity.clone()).expect("created");
-        Self { folder, identity, recording, now: START, keyframes_asked: Vec::new() }
+        Self { folder, identity, recording, session, now: START, keyframes_asked: Vec::new() }
     }
 
     pub fn open(&mut self, sender: &Sender) {
