@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use hewei_model::{ParticipantId, Role, RoomId};
 use time::OffsetDateTime;
@@ -73,7 +74,8 @@ enum Command {
         /// Print the result as JSON.
         #[arg(long)]
         json: bool,
-        /// The CA certificate of the recorder, from outside the package.
+        /// The CA certificate of the recorder, from outside the package; without it this installation's own, if
+        /// there is one.
         #[arg(long)]
         ca: Option<PathBuf>,
         /// The hash on a receipt that the package must match.
@@ -225,12 +227,14 @@ fn verify(
 ) -> anyhow::Result<ExitCode> {
     use hewei_evidence::verify::{Options, Verdict};
 
-    let result = ca.map(std::fs::read_to_string).transpose().map_err(anyhow::Error::from).and_then(|ca| {
-        let options = Options { ca_pem: ca.as_deref(), receipt };
-        Ok(hewei_evidence::verify::verify(&hewei_recorder::package::Directory::new(package), &options)?)
+    let result = trusted_ca(ca).and_then(|ca| {
+        let options = Options { ca_pem: ca.as_ref().map(|(_, pem)| pem.as_str()), receipt };
+        let directory = hewei_recorder::package::Directory::new(package);
+        let verification = hewei_evidence::verify::verify(&directory, &options)?;
+        Ok((verification, ca.map(|(path, _)| path)))
     });
-    let verification = match result {
-        Ok(verification) => verification,
+    let (verification, trusted) = match result {
+        Ok(result) => result,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "hewei: cannot verify {}: {error:#}", package.display());
             return Ok(ExitCode::from(2));
@@ -241,10 +245,29 @@ fn verify(
     } else {
         print(&crate::rest::recordings::verification_in_words(&verification))?;
     }
+    if let Some(trusted) = trusted.filter(|_| ca.is_none()) {
+        let trusted = trusted.display();
+        let _ = writeln!(
+            std::io::stderr(),
+            "hewei: held against this installation's own CA, {trusted}; give another recorder's with --ca FILE"
+        );
+    }
     Ok(match verification.verdict {
         Verdict::Intact => ExitCode::SUCCESS,
         Verdict::Altered | Verdict::Incomplete => ExitCode::from(1),
     })
+}
+
+/// The CA to hold a package against, and where it is: the given one, or this installation's own if it has one.
+fn trusted_ca(given: Option<&std::path::Path>) -> anyhow::Result<Option<(PathBuf, String)>> {
+    if let Some(path) = given {
+        let pem = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+        return Ok(Some((path.to_owned(), pem)));
+    }
+    // Without settings that can be read there is no installation here; nothing is made for the asking.
+    let Ok(config) = Config::load(None) else { return Ok(None) };
+    let path = config.storage.folder.join("keys").join("recorder").join("ca.pem");
+    Ok(std::fs::read_to_string(&path).ok().map(|pem| (path, pem)))
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -289,7 +289,8 @@ pub fn verification_in_words(verification: &verify::Verification) -> String {
     let mut text = match verification.verdict {
         // Whoever forges a package forges the CA certificate in it as well.
         verify::Verdict::Intact if !verification.signer_checked => {
-            "CONSISTENT; SIGNER NOT CHECKED 前后一致，但未核对签名者: anybody may have made it\n".to_owned()
+            "CONSISTENT; SIGNER NOT CHECKED 前后一致，但未核对签名者: give the recorder's CA with --ca FILE\n"
+                .to_owned()
         }
         verify::Verdict::Intact => "intact 完好: nothing has changed since it was sealed\n".to_owned(),
         verify::Verdict::Altered => "ALTERED 被改动: something was changed since it was sealed\n".to_owned(),
@@ -297,7 +298,7 @@ pub fn verification_in_words(verification: &verify::Verification) -> String {
     };
     for finding in &verification.findings {
         let file = if finding.file.is_empty() { "package" } else { &finding.file };
-        text.push_str(&format!("  {file}: {}", finding.problem));
+        text.push_str(&format!("  {}: {}", printable(file), printable(&finding.problem)));
         if let Some(at_ms) = finding.at_ms {
             text.push_str(&format!(", from {}.{:03} s", at_ms / 1_000, at_ms % 1_000));
         }
@@ -307,20 +308,34 @@ pub fn verification_in_words(verification: &verify::Verification) -> String {
         "{} files, {} journal lines, {} signed heads\n",
         verification.files, verification.journal_lines, verification.seals
     ));
-    let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
+    let known = |value: &Option<String>| printable(value.as_deref().unwrap_or("unknown"));
     text.push_str(&format!(
         "head {}\nsigned by {} at {}\n",
         known(&verification.head_hash),
         known(&verification.signed_by),
         known(&verification.signed_at)
     ));
-    if !verification.signer_checked {
-        text.push_str(
-            "The CA certificate came from the package itself: give the recorder's own with --ca FILE to know who signed.\n",
-        );
-    }
-    text.push_str("This proves that nothing changed since sealing, not that what was said is true.\n");
+    text.push_str(if verification.signer_checked {
+        "This proves that nothing changed since sealing, not that what was said is true.\n"
+    } else {
+        "The CA certificate came from the package itself: who signed, anybody could have written there.\n"
+    });
     text
+}
+
+/// Text from a package as a terminal may have it: nothing in it moves the cursor or turns the line around.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        let turns =
+            matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if char.is_control() || turns {
+            out.extend(char.escape_unicode());
+        } else {
+            out.push(char);
+        }
+    }
+    out
 }
 
 /// The recording that an address names, if the bearer may do this with it.

@@ -306,6 +306,32 @@ async fn the_package_comes_as_a_tar_that_verifies_elsewhere() {
     assert_eq!((output.status.code(), &json["verdict"]), (Some(0), &Value::from("intact")), "{json}");
     assert_eq!(json["signer_checked"], true);
 
+    // Without a CA: this installation's own, and where there is none nobody says plainly that it is intact.
+    let elsewhere = folder.path().join("elsewhere");
+    let verify = |storage: &std::path::Path, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hewei"));
+        command.arg("verify").arg(&package).args(arguments).env("HEWEI_STORAGE_FOLDER", storage);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (text, said) = verify(&r.server.folder.path().join("data"), &[]);
+    assert!(text.starts_with("intact") && said.contains("this installation's own CA"), "{text}{said}");
+    let (text, said) = verify(&elsewhere, &[]);
+    assert!(text.starts_with("CONSISTENT; SIGNER NOT CHECKED 前后一致"), "{text}");
+    assert!(!text.contains("intact") && !text.contains("nothing changed") && said.is_empty(), "{text}{said}");
+    let json: Value = serde_json::from_str(&verify(&elsewhere, &["--json"]).0).unwrap();
+    assert_eq!((&json["verdict"], &json["signer_checked"]), (&Value::from("intact"), &Value::from(false)));
+    assert!(!elsewhere.exists(), "asking makes no installation");
+
+    // A name in the package cannot speak to the terminal.
+    std::fs::write(package.join("\u{1b}[2J\u{202e}OK"), "x").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_hewei")).arg("verify").arg(&package).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("\\u{1b}[2J\\u{202e}OK"), "{text}");
+    assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
+
     let nothing =
         Command::new(env!("CARGO_BIN_EXE_hewei")).args(["verify", "/nothing/here"]).output().unwrap();
     assert_eq!(nothing.status.code(), Some(2));
