@@ -83,6 +83,9 @@ pub async fn metrics(State(app): State<App>) -> Response {
     let (rooms, people) = app.live.totals();
     write("gauge", "rooms", rooms);
     write("gauge", "people", people);
+    let (open, most) = app.connections.open();
+    write("gauge", "connections", open);
+    write("gauge", "connections_max", most);
     write("counter", "connections_refused_total", app.connections.refused());
     for (state, count) in app.recording_counts.get(&app.store, Instant::now()).await {
         write("gauge", &format!("recordings_{}", state.as_str()), count);

@@ -29,6 +29,7 @@ const STRANGERS_PER_ADDRESS_MAX: u32 = 128;
 
 /// Counts connections.
 pub struct Shares {
+    most: usize,
     descriptors: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     /// No longer than there are connections: an address without one is not in it.
@@ -55,8 +56,10 @@ pub struct Place {
 impl Shares {
     /// For a process that may open this many descriptors.
     pub fn new(descriptors: u64) -> Arc<Self> {
+        let most = connections_max(descriptors);
         Arc::new(Self {
-            descriptors: Arc::new(Semaphore::new(connections_max(descriptors))),
+            most,
+            descriptors: Arc::new(Semaphore::new(most)),
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
             addresses: Mutex::default(),
             refused: AtomicU64::new(0),
@@ -86,6 +89,12 @@ impl Shares {
             held.strangers += 1;
         }
         Some(Place { shares: Arc::clone(self), network, stranger: Some(stranger) })
+    }
+
+    /// Connections that are open, and how many there may be; the next ones wait to be accepted.
+    pub fn open(&self) -> (u64, u64) {
+        let open = self.most.saturating_sub(self.descriptors.available_permits());
+        (open as u64, self.most as u64)
     }
 
     /// Connections that were closed at once, since their address had too many.
