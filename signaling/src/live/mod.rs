@@ -15,6 +15,9 @@ mod room;
 mod shared;
 mod socket;
 mod source;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod testing;
 mod wall;
 mod whip;
 

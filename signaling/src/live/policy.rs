@@ -50,6 +50,16 @@ pub fn audience(source: &Person, kind: MediaKind, people: &[Person], recording: 
     }
 }
 
+/// The first half of a change from `before` to `after`: what both allow, where that is less than before. The second
+/// half, to `after`, only adds. `None` when nothing is taken away.
+pub fn narrowed(before: &Audience, after: &Audience) -> Option<Audience> {
+    let both = Audience {
+        participants: before.participants.intersection(&after.participants).copied().collect(),
+        recorder: before.recorder && after.recorder,
+    };
+    (both != *before).then_some(both)
+}
+
 /// Whether a role enters without the mediator's leave. All others wait in the lobby.
 pub fn enters_directly(role: Role) -> bool {
     matches!(role, Role::Mediator | Role::Lawyer | Role::Leader)
@@ -133,7 +143,25 @@ mod tests {
         })
     }
 
+    fn any_audience() -> impl Strategy<Value = Audience> {
+        (proptest::collection::btree_set(1u128..6, 0..6), any::<bool>()).prop_map(|(ids, recorder)| {
+            Audience { participants: ids.into_iter().map(ParticipantId::from_u128).collect(), recorder }
+        })
+    }
+
+    fn within(inner: &Audience, outer: &Audience) -> bool {
+        inner.participants.is_subset(&outer.participants) && inner.recorder <= outer.recorder
+    }
+
     proptest! {
+        #[test]
+        fn a_change_takes_away_first_and_adds_then(before in any_audience(), after in any_audience()) {
+            let between = narrowed(&before, &after);
+            prop_assert_eq!(between.is_none(), within(&before, &after));
+            let between = between.unwrap_or_else(|| before.clone());
+            prop_assert!(within(&between, &before) && within(&between, &after));
+        }
+
         #[test]
         fn nobody_outside_the_room_ever_receives(
             people in (1u128..8).prop_flat_map(|n| (0..n).map(anybody).collect::<Vec<_>>()),

@@ -46,7 +46,7 @@ pub(super) enum Entry {
 }
 
 /// An entry and when it happened.
-type Stamped = (MonoNs, Entry);
+pub(super) type Stamped = (MonoNs, Entry);
 
 /// A sealed package.
 #[derive(Debug)]
@@ -123,6 +123,28 @@ pub(super) async fn start(
         return Err(fault);
     }
     Ok(Recording { row, entries, outcome })
+}
+
+#[cfg(test)]
+impl Recording {
+    /// One without a thread: the lines come out at the other end, and `entries_max` of them may wait.
+    pub(super) fn detached(info: &room::Info, entries_max: usize) -> (Self, std_mpsc::Receiver<Stamped>) {
+        let row = hewei_store::Recording {
+            id: RecordingId::generate(),
+            session_id: SessionId::generate(),
+            room_id: info.id,
+            case_id: info.case_id,
+            state: RecordingState::Recording,
+            started_at: OffsetDateTime::now_utc(),
+            ended_at: None,
+            package: None,
+            head_hash: None,
+            detail: None,
+        };
+        let (entries, to_write) = std_mpsc::sync_channel(entries_max);
+        let (_, outcome) = oneshot::channel();
+        (Self { row, entries, outcome }, to_write)
+    }
 }
 
 impl Recording {

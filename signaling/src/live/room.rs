@@ -4,6 +4,7 @@
 //! *settles*: first the audiences take effect in the engine, then people are told ([`effect`]). So nobody ever
 //! reads of a change that is not in force.
 
+mod audit;
 mod effect;
 mod entry;
 mod media;
@@ -15,7 +16,7 @@ mod session;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -42,6 +43,8 @@ const COMMANDS_MAX: usize = 256;
 const PEOPLE_MAX: usize = 64;
 /// Seats kept for people who may come back.
 const SEATS_MAX: usize = 512;
+/// Tokens the mediator may have sent out in one session.
+const REMOVED_MAX: usize = 4_096;
 /// How long somebody who was lost stays on the list.
 const AWAY_LISTED: Duration = Duration::from_secs(60);
 /// The session ends when nobody of it has been connected for so long.
@@ -50,6 +53,8 @@ const EMPTY_SESSION: Duration = Duration::from_secs(300);
 const EMPTY_ROOM: Duration = Duration::from_secs(2);
 /// A WHIP or WHEP client that has no media connection after this is given up.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// At most five lists a second: one person's changes must not fill everybody's line.
+const LISTS_EVERY: Duration = Duration::from_millis(200);
 
 /// What a room is.
 #[derive(Debug, Clone)]
@@ -155,11 +160,18 @@ struct Room {
     commands: mpsc::WeakSender<Command>,
     gauges: Arc<Gauges>,
     seats: Vec<Seat>,
+    /// Owners whom the mediator sent out in this session. They hold no seat that was let in, and none of their
+    /// connections comes in without the mediator's leave, whatever the role.
+    removed: BTreeSet<ParticipantId>,
     session: Option<Session>,
     /// What the engine enforces now; what is not here is nobody.
     in_effect: BTreeMap<(ParticipantId, MediaKind), Audience>,
     /// Told once the audiences are in effect.
     to_tell: Vec<(Outbox, ServerMessage)>,
+    /// From when on the lists may go out again.
+    lists_next: Instant,
+    /// There may be something new in them.
+    lists_waiting: bool,
     /// Since when nobody who was let in is connected.
     empty_since: Instant,
     over: bool,
@@ -169,25 +181,32 @@ struct Room {
 pub(super) fn open(shared: &Arc<Shared>, info: Info) -> Handle {
     let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
     let inbox = Arc::new(Inbox::default());
-    let gauges = Arc::new(Gauges::default());
+    let gauges = Arc::<Gauges>::default();
     let span = tracing::info_span!("room", room = %info.id);
-    let room = Room {
-        info,
-        shared: shared.clone(),
-        commands: sender.downgrade(),
-        gauges: gauges.clone(),
-        seats: Vec::new(),
-        session: None,
-        in_effect: BTreeMap::new(),
-        to_tell: Vec::new(),
-        empty_since: Instant::now(),
-        over: false,
-    };
+    let room = Room { gauges: gauges.clone(), ..Room::new(info, shared, sender.downgrade()) };
     shared.tasks.spawn(room.run(receiver, inbox.clone()).instrument(span));
     Handle { commands: sender, inbox, gauges }
 }
 
 impl Room {
+    fn new(info: Info, shared: &Arc<Shared>, commands: mpsc::WeakSender<Command>) -> Self {
+        Self {
+            info,
+            shared: shared.clone(),
+            commands,
+            gauges: Arc::default(),
+            seats: Vec::new(),
+            removed: BTreeSet::new(),
+            session: None,
+            in_effect: BTreeMap::new(),
+            to_tell: Vec::new(),
+            lists_next: Instant::now(),
+            lists_waiting: false,
+            empty_since: Instant::now(),
+            over: false,
+        }
+    }
+
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, inbox: Arc<Inbox>) {
         tracing::info!("room opened");
         self.shared.engine.open_room(self.info.id);
@@ -195,6 +214,7 @@ impl Room {
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + second, second);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !self.over {
+            let (lists_next, lists_waiting) = (self.lists_next, self.lists_waiting);
             tokio::select! {
                 biased;
                 events = inbox.take() => events.into_iter().for_each(|event| self.on_event(event)),
@@ -202,8 +222,11 @@ impl Room {
                     Some(command) => self.on_command(command).await,
                     None => self.end(EndReason::ServerStopping).await,
                 },
-                _ = tick.tick() => self.on_tick(Instant::now()).await,
+                () = tokio::time::sleep_until(lists_next.into()), if lists_waiting => {}
+                _ = tick.tick() => {}
             }
+            // At every turn, and not only when there is nothing else to do: a token ends however many messages come.
+            self.on_tick(Instant::now()).await;
             self.settle().await;
         }
         // In this order: who comes in from here on gets a new task, and the engine a new room.
@@ -245,24 +268,25 @@ impl Room {
 
     async fn on_tick(&mut self, now: Instant) {
         let utc = OffsetDateTime::now_utc();
-        let given_up: Vec<PeerId> = self
-            .seats
-            .iter()
-            .filter_map(|seat| seat.link.as_ref())
-            .filter(|link| link.out.is_none())
+        let links = self.seats.iter().filter_map(|seat| seat.link.as_ref());
+        let given_up: Vec<(PeerId, Option<Outbox>)> = links
             .filter(|link| {
-                link.expires_at <= utc || (!link.connected && now.duration_since(link.since) > CONNECT_MAX)
+                let unconnected = !link.connected && now.duration_since(link.since) > CONNECT_MAX;
+                link.expires_at <= utc || (link.out.is_none() && unconnected)
             })
-            .map(|link| link.peer)
+            .map(|link| (link.peer, link.out.clone()))
             .collect();
-        given_up.into_iter().for_each(|peer| self.unlink(peer));
+        for (peer, out) in given_up {
+            self.unlink(peer);
+            self.tell(out, ServerMessage::Ended { reason: EndReason::TokenExpired, recording_id: None });
+        }
         for seat in &mut self.seats {
             if seat.away_since.is_some_and(|since| now.duration_since(since) > AWAY_LISTED) {
                 seat.listed = false;
             }
         }
         // Who never was let in has nothing to come back to.
-        self.seats.retain(|seat| seat.listed || seat.admitted || seat.sent_out);
+        self.seats.retain(|seat| seat.listed || seat.admitted);
 
         if self.seats.iter().any(Seat::present) {
             self.empty_since = now;
@@ -274,6 +298,7 @@ impl Room {
                 self.finish_session().await;
                 // Those in the lobby go on waiting, for the next session.
                 self.seats.retain(|seat| seat.lobby() && seat.listed);
+                self.removed.clear();
             }
         } else if empty > EMPTY_ROOM && !self.seats.iter().any(|seat| seat.listed) {
             self.over = true;

@@ -16,10 +16,14 @@ use axum::{
 use hewei_api::ws::{ClientMessage, EndReason, Open, ServerMessage};
 use hewei_model::{PeerId, RoomId, WallId};
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::{outbox::Outbox, problems, rate::Rate, room, wall};
+use super::{
+    outbox::{self, Outbox},
+    problems,
+    rate::Rate,
+    room, wall,
+};
 use crate::{auth::Claims, permissions::Action, problem::Problem, state::App};
 
 /// Bytes of a message. The largest is an offer of 64 m-lines.
@@ -204,7 +208,7 @@ impl Connection {
         opened: &Opened,
         peer: PeerId,
         expires_at: OffsetDateTime,
-        messages: &mut mpsc::Receiver<ServerMessage>,
+        messages: &mut outbox::Reader,
     ) -> Close {
         let token_left = Duration::try_from(expires_at - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO);
         let token_ends = tokio::time::sleep(token_left);
@@ -213,7 +217,7 @@ impl Connection {
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                message = messages.recv() => match message {
+                message = messages.next() => match message {
                     Some(message) => {
                         let ends = matches!(message, ServerMessage::Ended { .. });
                         if !self.send(&message).await {
@@ -267,8 +271,8 @@ impl Connection {
         }
     }
 
-    async fn last_words(&mut self, messages: &mut mpsc::Receiver<ServerMessage>) -> Close {
-        while let Ok(message) = messages.try_recv() {
+    async fn last_words(&mut self, messages: &mut outbox::Reader) -> Close {
+        while let Some(message) = messages.next_now() {
             if !self.send(&message).await {
                 return Close::Gone;
             }

@@ -160,6 +160,45 @@ async fn mute_and_consent_are_told_to_the_others() {
 }
 
 #[tokio::test]
+async fn who_comes_is_let_in_sent_out_and_consents_is_written_down() {
+    let server = TestServer::start().await;
+    let leading = server.claims(Role::Mediator, "王调解员");
+    let mut mediator = server.enter_with(&server.issue(&leading)).await;
+    mediator.hear("welcome_room").await;
+    let coming = server.claims(Role::Party, "甲方");
+    let mut party = server.enter_with(&server.issue(&coming)).await;
+    let id = party.hear("welcome_room").await["participant_id"].as_str().unwrap().to_owned();
+    mediator.say(json!({ "type": "admit", "participant_id": id })).await;
+    party.hear("admitted").await;
+    for record in [true, false, false, true] {
+        party.say(json!({ "type": "set_consent", "record": record })).await;
+    }
+    let rows = || async { server.server.app().store.audit_rows(None, 100).await.unwrap() };
+    until("both changes are written down", || async { rows().await.len() == 5 }).await;
+    mediator.say(json!({ "type": "remove", "participant_id": id })).await;
+    party.hear("ended").await;
+
+    let rows: Vec<_> = rows().await.into_iter().rev().map(|row| row.entry).collect();
+    let told: Vec<_> =
+        rows.iter().map(|row| (row.action.as_str(), row.participant_id, &row.target)).collect();
+    let room = server.room.to_string();
+    assert_eq!(
+        told,
+        [
+            ("room.enter", Some(leading.participant), &room),
+            ("room.enter", Some(coming.participant), &room),
+            ("participant.admit", Some(leading.participant), &id),
+            ("consent.change", Some(coming.participant), &id),
+            ("consent.change", Some(coming.participant), &id),
+            ("participant.remove", Some(leading.participant), &id),
+        ]
+    );
+    assert!(rows[3].detail.ends_with("may not be recorded"), "{}", rows[3].detail);
+    assert!(rows[4].detail.ends_with(": may be recorded"), "{}", rows[4].detail);
+    assert!(rows[5].detail.ends_with("甲方 (party)"), "{}", rows[5].detail);
+}
+
+#[tokio::test]
 async fn an_offer_is_answered_and_a_bad_one_is_not() {
     let server = TestServer::start().await;
     let mut mediator = server.enter(Role::Mediator).await;

@@ -1,21 +1,25 @@
 //! Settling: what was decided takes effect in the engine, then people are told.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Instant};
 
 use hewei_api::ws::ServerMessage;
 use hewei_model::{Audience, MediaKind, ParticipantId, PeerId, Publisher};
 
-use super::{Room, seat};
+use super::{LISTS_EVERY, Room, seat};
 use crate::live::{policy, recording};
 
 impl Room {
     /// Brings the engine and everybody's list in line with the seats. Who does not read is given up, which may
     /// change the lists again.
     pub(super) async fn settle(&mut self) {
+        let now = Instant::now();
+        let lists_due = self.lists_next <= now;
         loop {
             self.apply_audiences().await;
             let mut lost = self.send_told();
-            lost.extend(self.send_lists());
+            if lists_due {
+                lost.extend(self.send_lists());
+            }
             if lost.is_empty() {
                 break;
             }
@@ -24,44 +28,63 @@ impl Room {
                 self.unlink(peer);
             }
         }
+        self.lists_waiting = !lists_due;
+        if lists_due {
+            self.lists_next = now + LISTS_EVERY;
+        }
         let people = self.seats.iter().filter(|seat| seat.listed).count();
         self.gauges.people.store(people as u32, Ordering::Relaxed);
         self.gauges.live.store(self.session.is_some(), Ordering::Relaxed);
     }
 
-    /// Puts the rule's answer into effect where it differs from what is in effect.
+    /// Puts the rule's answer into effect until nothing differs from what is in effect. A journal that takes no more
+    /// lines changes the answer itself: then the recorder goes before anybody is told anything.
     pub(super) async fn apply_audiences(&mut self) {
-        let wanted = self.wanted_audiences();
-        // Narrowing first: while one is away and another comes, nobody receives what neither state allows.
-        let mut changes: Vec<(ParticipantId, MediaKind, Audience)> = self
-            .in_effect
-            .keys()
-            .filter(|key| !wanted.contains_key(key))
-            .map(|(id, kind)| (*id, *kind, Audience::nobody()))
-            .collect();
-        let changed = wanted.into_iter().filter(|(key, audience)| self.in_effect.get(key) != Some(audience));
-        changes.extend(changed.map(|((id, kind), audience)| (id, kind, audience)));
-
-        for (id, kind, audience) in changes {
-            let publisher = Publisher::Participant(id);
-            let before = self.in_effect.get(&(id, kind));
-            let starts = audience.recorder && !before.is_some_and(|before| before.recorder);
-            let entry = recording::Entry::Audience { publisher, kind, audience: audience.clone() };
-            // What starts a recording is in the journal ahead of the first packet; what narrows it is there once it
-            // is true.
-            if starts {
-                self.journal(entry.clone());
+        loop {
+            let wanted = self.wanted_audiences();
+            if wanted == self.in_effect {
+                return;
             }
-            self.shared.engine.set_audience(self.info.id, publisher, kind, audience.clone()).await;
-            if !starts {
-                self.journal(entry);
+            let mut keys: Vec<(ParticipantId, MediaKind)> = self.in_effect.keys().copied().collect();
+            keys.extend(wanted.keys().filter(|key| !self.in_effect.contains_key(key)));
+            let of = |audiences: &BTreeMap<_, Audience>, key| audiences.get(key).cloned().unwrap_or_default();
+            // All narrowing first: while one is away and another comes, nobody receives what neither state allows.
+            for key in &keys {
+                let (before, wanted) = (of(&self.in_effect, key), of(&wanted, key));
+                if let Some(narrowed) = policy::narrowed(&before, &wanted) {
+                    self.enforce(*key, narrowed.clone()).await;
+                    self.journal_audience(*key, narrowed);
+                }
             }
-            if audience == Audience::nobody() {
-                self.in_effect.remove(&(id, kind));
-            } else {
-                self.in_effect.insert((id, kind), audience);
+            for key in &keys {
+                let (before, wanted) = (of(&self.in_effect, key), of(&wanted, key));
+                if before == wanted {
+                    continue;
+                }
+                let recording = self.is_recording();
+                self.journal_audience(*key, wanted.clone());
+                if self.is_recording() != recording {
+                    break;
+                }
+                self.enforce(*key, wanted).await;
             }
         }
+    }
+
+    async fn enforce(&mut self, (id, kind): (ParticipantId, MediaKind), audience: Audience) {
+        let publisher = Publisher::Participant(id);
+        self.shared.engine.set_audience(self.info.id, publisher, kind, audience.clone()).await;
+        if audience == Audience::nobody() {
+            self.in_effect.remove(&(id, kind));
+        } else {
+            self.in_effect.insert((id, kind), audience);
+        }
+    }
+
+    /// A wider audience is in the journal before it is true, a narrower one once it is true. So the journal never
+    /// shows less than what was forwarded.
+    fn journal_audience(&mut self, (id, kind): (ParticipantId, MediaKind), audience: Audience) {
+        self.journal(recording::Entry::Audience { publisher: Publisher::Participant(id), kind, audience });
     }
 
     fn wanted_audiences(&self) -> BTreeMap<(ParticipantId, MediaKind), Audience> {

@@ -26,8 +26,9 @@ impl Room {
         let id = entry.claims.participant;
         let returns = self.seats.iter().any(|seat| seat.id == id && seat.listed);
         if !returns {
-            self.make_place()?;
+            self.make_place(Some(id))?;
         }
+        self.audit(&entry.claims, "room.enter", &self.info.id, "").await?;
         if let Some(old) = self.seat_mut(id).and_then(|seat| seat.link.take()) {
             tracing::info!(participant = %id, "seat taken over");
             self.shared.engine.close_peer(self.info.id, old.peer);
@@ -45,7 +46,9 @@ impl Room {
                 seat
             }
             None => {
-                self.seats.push(Seat::new(id, Kind::Browser, &entry.claims, entry.record));
+                let mut seat = Seat::new(id, Kind::Browser, &entry.claims, entry.record);
+                seat.admitted &= !self.removed.contains(&id);
+                self.seats.push(seat);
                 self.seats.last_mut().expect("it was put there just now")
             }
         };
@@ -53,8 +56,7 @@ impl Room {
         let (lobby, role) = (seat.lobby(), seat.role);
         tracing::info!(participant = %id, %role, lobby, "came in");
         if !lobby {
-            self.ensure_session().await;
-            self.journal_joined(id);
+            self.join_session(id).await;
         }
         self.welcome(id, lobby);
         Ok(())
@@ -104,13 +106,13 @@ impl Room {
         }
     }
 
-    /// Room for one more on the list.
-    pub(super) fn make_place(&mut self) -> Result<(), Problem> {
+    /// Room for one more on the list. `keep` is the seat of the one who comes, if it is there.
+    pub(super) fn make_place(&mut self, keep: Option<ParticipantId>) -> Result<(), Problem> {
         if self.seats.iter().filter(|seat| seat.listed).count() >= PEOPLE_MAX {
             return Err(problems::room_full("people"));
         }
         if self.seats.len() >= SEATS_MAX
-            && let Some(place) = self.seats.iter().position(|seat| !seat.listed)
+            && let Some(place) = self.seats.iter().position(|seat| !seat.listed && Some(seat.id) != keep)
         {
             self.seats.remove(place);
         }

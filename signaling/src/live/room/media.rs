@@ -11,7 +11,7 @@ use super::{
     seat::{Kind, Link, Seat, Source},
 };
 use crate::{
-    live::{problems, shared::Shared},
+    live::{policy, problems, shared::Shared},
     problem::Problem,
 };
 
@@ -19,6 +19,8 @@ use crate::{
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// WHIP and WHEP clients a room.
 const HTTP_SESSIONS_MAX: usize = 32;
+/// Of one token, so that nobody takes all places.
+const HTTP_SESSIONS_OWNER_MAX: usize = 8;
 
 /// Asks the engine, in time.
 pub(in crate::live) async fn answer(shared: &Shared, offer: Offer) -> Result<String, Problem> {
@@ -82,53 +84,54 @@ impl Room {
         let held = self
             .seats
             .iter()
-            .find(|seat| kind == Kind::Publisher && seat.owner == owner && seat.kind == kind);
-        let held = held.map(|seat| (seat.id, seat.listed));
-        if !held.is_some_and(|(_, listed)| listed) {
-            self.make_place()?;
-            if self.seats.iter().filter(|seat| seat.listed && seat.kind != Kind::Browser).count()
-                >= HTTP_SESSIONS_MAX
-            {
-                return Err(problems::room_full("WHIP and WHEP clients"));
-            }
+            .find(|seat| kind == Kind::Publisher && seat.owner == owner && seat.kind == kind)
+            .map(|seat| (seat.id, seat.listed, seat.admitted));
+        let at_browser = self.seats.iter().any(|seat| seat.id == owner && seat.admitted);
+        let admitted = !self.removed.contains(&owner)
+            && (policy::enters_directly(entry.claims.role)
+                || at_browser
+                || held.is_some_and(|(_, _, admitted)| admitted));
+        if !admitted && matches!(entry.kind, HttpKind::Watch(SlotFill::Now)) {
+            // It would be answered with nothing, and stay so.
+            return Err(problems::in_lobby());
         }
         if let HttpKind::Watch(SlotFill::Only(Publisher::Participant(watched))) = entry.kind
             && !self.seats.iter().any(|seat| seat.id == watched && seat.listed && seat.admitted)
         {
             return Err(problems::nobody());
         }
-        let known = self.seats.iter().find(|seat| seat.id == owner);
-        let admitted_before = known.is_some_and(|seat| seat.admitted);
-        let sent_out = known.is_some_and(|seat| seat.sent_out && !seat.admitted);
+        if !held.is_some_and(|(_, listed, _)| listed) {
+            self.http_place(owner)?;
+            self.make_place(held.map(|(id, ..)| id))?;
+        }
+        let (action, detail, record) = match entry.kind {
+            HttpKind::Publish { record: true } => ("room.publish", "may be recorded", true),
+            HttpKind::Publish { record: false } => ("room.publish", "", false),
+            HttpKind::Watch(_) => ("room.watch", "", false),
+        };
+        self.audit(&entry.claims, action, &self.info.id, detail).await?;
 
         let peer = PeerId::generate();
-        let id = held.map_or_else(ParticipantId::generate, |(id, _)| id);
+        let id = held.map_or_else(ParticipantId::generate, |(id, ..)| id);
         if let Some(old) = self.seat_mut(id).and_then(|seat| seat.link.as_ref().map(|link| link.peer)) {
             self.unlink(old);
         }
-        let record = matches!(entry.kind, HttpKind::Publish { record: true });
         let link = Link::new(peer, None, &entry.claims, Instant::now());
         if held.is_none() {
             self.seats.push(Seat::new(id, kind, &entry.claims, record));
         }
+        // Only a viewer's seat goes with its connection, and no viewer's is held.
         let seat = self.seat_mut(id).expect("held or put there just now");
-        seat.record = record;
-        seat.admitted = (seat.admitted && !seat.sent_out && !sent_out) || admitted_before;
+        (seat.record, seat.admitted) = (record, admitted);
         (seat.audio, seat.video) = (Source::default(), Source::default());
         (seat.listed, seat.away_since) = (true, None);
-        let lobby = seat.lobby();
-        if lobby && matches!(entry.kind, HttpKind::Watch(SlotFill::Now)) {
-            // It would be answered with nothing, and stay so.
-            self.seats.retain(|seat| seat.id != id);
-            return Err(problems::in_lobby());
-        }
-        let seat = self.seat_mut(id).expect("kept above");
         seat.link = Some(link);
-        if !lobby {
-            if kind == Kind::Publisher {
-                self.ensure_session().await;
-            }
-            self.journal_joined(id);
+        let lobby = !admitted;
+        match kind {
+            _ if lobby => {}
+            // Who only watches begins no session.
+            Kind::Viewer => self.journal_joined(id),
+            Kind::Publisher | Kind::Browser => self.join_session(id).await,
         }
         // The sources that may be watched are looked up at the offer, so the audiences come first.
         self.apply_audiences().await;
@@ -147,6 +150,20 @@ impl Room {
                 Err(problem)
             }
         }
+    }
+
+    /// Whether the room, and this owner, may have one more WHIP or WHEP client.
+    fn http_place(&self, owner: ParticipantId) -> Result<(), Problem> {
+        let clients = self.seats.iter().filter(|seat| seat.listed && seat.kind != Kind::Browser);
+        let (mut all, mut own) = (0, 0);
+        for seat in clients {
+            all += 1;
+            own += usize::from(seat.owner == owner);
+        }
+        if all >= HTTP_SESSIONS_MAX || own >= HTTP_SESSIONS_OWNER_MAX {
+            return Err(problems::room_full("WHIP and WHEP clients"));
+        }
+        Ok(())
     }
 
     /// A WHIP or WHEP client goes.

@@ -2,9 +2,8 @@
 
 use hewei_api::ws::{ClientMessage, EndReason, ServerMessage};
 use hewei_model::{MediaKind, ParticipantId, PeerId};
-use time::OffsetDateTime;
 
-use super::Room;
+use super::{REMOVED_MAX, Room, audit::Actor};
 use crate::{
     live::{problems, recording},
     problem::Problem,
@@ -26,19 +25,19 @@ impl Room {
         match message {
             ClientMessage::Offer { offer_id, sdp } => self.offer(peer, offer_id, sdp).await,
             ClientMessage::SetMuted { kind, muted } => self.set_muted(peer, kind, muted),
-            ClientMessage::SetConsent { record } => self.set_consent(peer, record),
+            ClientMessage::SetConsent { record } => self.set_consent(peer, record).await,
             ClientMessage::Admit { participant_id } => {
-                self.must_lead(peer)?;
-                self.admit(parse(&participant_id)?).await
+                let leader = self.must_lead(peer)?;
+                self.admit(leader, parse(&participant_id)?).await
             }
             ClientMessage::Remove { participant_id } => {
-                self.must_lead(peer)?;
-                self.send_out(parse(&participant_id)?)
+                let leader = self.must_lead(peer)?;
+                self.send_out(leader, parse(&participant_id)?).await
             }
             ClientMessage::EndSession => {
-                self.must_lead(peer)?;
+                let leader = self.must_lead(peer)?;
                 tracing::info!("the mediator ends the session");
-                self.audit_end(peer).await;
+                self.audit_done(&leader, "session.end", &self.info.id, "").await;
                 self.end(EndReason::SessionEnded).await;
                 Ok(())
             }
@@ -51,28 +50,10 @@ impl Room {
         }
     }
 
-    fn must_lead(&self, peer: PeerId) -> Result<(), Problem> {
+    fn must_lead(&self, peer: PeerId) -> Result<Actor, Problem> {
         match self.seat_of(peer) {
-            Some(seat) if seat.leads() => Ok(()),
+            Some(seat) if seat.leads() => Ok(Actor::from(seat)),
             _ => Err(problems::not_leading()),
-        }
-    }
-
-    /// Who ended the session. A call is not kept open because the log cannot be written.
-    async fn audit_end(&self, peer: PeerId) {
-        let Some(seat) = self.seat_of(peer) else { return };
-        let entry = hewei_store::AuditEntry {
-            at: OffsetDateTime::now_utc(),
-            actor: seat.name.clone(),
-            participant_id: Some(seat.owner),
-            role: seat.role,
-            action: "session.end".to_owned(),
-            target: self.info.id.to_string(),
-            purpose_id: None,
-            detail: format!("{} {}", self.info.case_number, self.info.name),
-        };
-        if let Err(error) = self.shared.store.audit(&entry).await {
-            tracing::error!(%error, "the end of a session could not be written to the audit log");
         }
     }
 
@@ -89,56 +70,76 @@ impl Room {
         Ok(())
     }
 
-    fn set_consent(&mut self, peer: PeerId, record: bool) -> Result<(), Problem> {
-        let Some(seat) = self.seat_of_mut(peer) else { return Ok(()) };
-        if seat.record == record {
-            return Ok(());
+    async fn set_consent(&mut self, peer: PeerId, record: bool) -> Result<(), Problem> {
+        let Some(seat) = self.seat_of(peer).filter(|seat| seat.record != record) else { return Ok(()) };
+        let (id, who) = (seat.id, Actor::from(seat));
+        if record {
+            self.audit(&who, "consent.change", &id, "may be recorded").await?;
         }
+        let Some(seat) = self.seat_mut(id) else { return Ok(()) };
         seat.record = record;
         tracing::info!(participant = %seat.id, record, "consent to recording");
         if seat.admitted {
-            let entry = recording::Entry::Consent { participant: seat.id, record };
-            self.journal(entry);
+            self.journal(recording::Entry::Consent { participant: id, record });
+        }
+        if !record {
+            // A withdrawal waits for no log.
+            self.apply_audiences().await;
+            self.audit_done(&who, "consent.change", &id, "may not be recorded").await;
         }
         Ok(())
     }
 
-    async fn admit(&mut self, id: ParticipantId) -> Result<(), Problem> {
+    async fn admit(&mut self, leader: Actor, id: ParticipantId) -> Result<(), Problem> {
         let seat = self.seat_mut(id).filter(|seat| seat.listed).ok_or_else(problems::nobody)?;
         if seat.admitted {
             return Ok(());
         }
+        let (owner, whom) = (seat.owner, seat.described());
+        self.audit(&leader, "participant.admit", &id, &whom).await?;
         tracing::info!(participant = %id, "let in");
-        // What the same token publishes besides comes in with it.
-        let together: Vec<ParticipantId> =
-            self.seats.iter().filter(|seat| seat.id == id || seat.owner == id).map(|seat| seat.id).collect();
-        self.ensure_session().await;
-        for id in together {
+        self.removed.remove(&owner);
+        // All connections of the same token come in together.
+        for id in self.of_owner(owner) {
             let Some(seat) = self.seat_mut(id).filter(|seat| !seat.admitted) else { continue };
-            (seat.admitted, seat.sent_out) = (true, false);
-            self.journal_joined(id);
+            seat.admitted = true;
+            if seat.present() {
+                self.join_session(id).await;
+            }
             self.tell(self.out_of(id), ServerMessage::Admitted);
             self.tell(self.out_of(id), self.recording_changed());
         }
         Ok(())
     }
 
-    fn send_out(&mut self, id: ParticipantId) -> Result<(), Problem> {
+    /// Sends out a token with all its connections, and keeps it out until it is let in again.
+    async fn send_out(&mut self, leader: Actor, id: ParticipantId) -> Result<(), Problem> {
         let seat = self.seat_mut(id).filter(|seat| seat.listed).ok_or_else(problems::nobody)?;
-        tracing::info!(participant = %id, "sent out");
-        let out = seat.link.as_ref().and_then(|link| link.out.clone());
-        self.tell(out, ServerMessage::Ended { reason: EndReason::Removed, recording_id: None });
-        let together: Vec<ParticipantId> =
-            self.seats.iter().filter(|seat| seat.id == id || seat.owner == id).map(|seat| seat.id).collect();
-        for id in together {
+        let (owner, whom) = (seat.owner, seat.described());
+        if self.removed.len() >= REMOVED_MAX && !self.removed.contains(&owner) {
+            // None of them may be forgotten.
+            return Err(problems::busy("Too many were sent out of this session"));
+        }
+        tracing::info!(participant = %id, %owner, "sent out");
+        self.removed.insert(owner);
+        for id in self.of_owner(owner) {
+            self.tell(
+                self.out_of(id),
+                ServerMessage::Ended { reason: EndReason::Removed, recording_id: None },
+            );
             if let Some(peer) = self.seat_mut(id).and_then(|seat| seat.link.as_ref().map(|link| link.peer)) {
                 self.unlink(peer);
             }
-            if let Some(seat) = self.seat_mut(id) {
-                (seat.admitted, seat.sent_out, seat.listed) = (false, true, false);
-            }
         }
+        self.seats.retain(|seat| seat.owner != owner);
+        // It holds before anything else is waited for, the log included.
+        self.apply_audiences().await;
+        self.audit_done(&leader, "participant.remove", &id, &whom).await;
         Ok(())
+    }
+
+    fn of_owner(&self, owner: ParticipantId) -> Vec<ParticipantId> {
+        self.seats.iter().filter(|seat| seat.owner == owner).map(|seat| seat.id).collect()
     }
 }
 

@@ -33,8 +33,6 @@ pub(super) struct Seat {
     pub(super) name: String,
     pub(super) role: Role,
     pub(super) admitted: bool,
-    /// Sent out by the mediator: waits in the lobby when it comes again, whatever the role.
-    pub(super) sent_out: bool,
     pub(super) record: bool,
     pub(super) audio: Source,
     pub(super) video: Source,
@@ -82,7 +80,6 @@ impl Seat {
             name: claims.name.clone(),
             role: claims.role,
             admitted: policy::enters_directly(claims.role),
-            sent_out: false,
             record,
             audio: Source::default(),
             video: Source::default(),
@@ -103,6 +100,11 @@ impl Seat {
 
     pub(super) fn leads(&self) -> bool {
         self.present() && policy::leads(self.role)
+    }
+
+    /// In words, for the audit log.
+    pub(super) fn described(&self) -> String {
+        format!("{} ({})", self.name, self.role)
     }
 
     pub(super) fn source_mut(&mut self, kind: MediaKind) -> &mut Source {

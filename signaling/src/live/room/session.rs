@@ -1,7 +1,7 @@
 //! The session: from the first one let in until the mediator ends it, and its recording.
 
 use hewei_api::ws::{EndReason, ServerMessage};
-use hewei_model::{RecordingId, SessionId};
+use hewei_model::{ParticipantId, RecordingId, SessionId};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Outbox, Room};
@@ -18,12 +18,27 @@ pub(super) struct Session {
     ending: bool,
 }
 
+#[cfg(test)]
+impl Session {
+    pub(super) fn recorded_by(recording: recording::Recording) -> Self {
+        Self { id: SessionId::generate(), recording: Some(recording), fault: None, ending: false }
+    }
+}
+
 impl Room {
-    /// Starts the session if none is running.
-    pub(super) async fn ensure_session(&mut self) {
+    /// Somebody who is present takes part from now on. Starts the session if none is running.
+    pub(super) async fn join_session(&mut self, id: ParticipantId) {
         if self.session.is_some() {
-            return;
+            return self.journal_joined(id);
         }
+        self.start_session().await;
+        // A viewer begins no session, and may have been there first.
+        let present: Vec<ParticipantId> =
+            self.seats.iter().filter(|seat| seat.present()).map(|seat| seat.id).collect();
+        present.into_iter().for_each(|id| self.journal_joined(id));
+    }
+
+    async fn start_session(&mut self) {
         let id = SessionId::generate();
         let mut session = Session { id, recording: None, fault: None, ending: false };
         if let Some(setup) = self.shared.recorder.clone() {
@@ -125,6 +140,7 @@ impl Room {
             out.send(ServerMessage::Ended { reason, recording_id });
         }
         self.seats.clear();
+        self.removed.clear();
         self.over = true;
     }
 }

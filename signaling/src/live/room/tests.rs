@@ -1,11 +1,10 @@
 //! What time does to a room, without waiting for it: the tick is told what time it is.
 
 use hewei_api::ws::ServerMessage;
-use hewei_cameras::Cameras;
 use hewei_model::Role;
 
 use super::*;
-use crate::live::{shared::Tasks, source};
+use crate::live::{outbox::Reader, recording, testing};
 
 struct Fixture {
     room: Room,
@@ -14,69 +13,55 @@ struct Fixture {
     _folder: tempfile::TempDir,
 }
 
-async fn fixture() -> Fixture {
-    let folder = tempfile::tempdir().unwrap();
-    let key = hewei_store::SealingKey::new(&[7; 32]);
-    let store = hewei_store::Store::open(&folder.path().join("hewei.db"), key).await.unwrap();
-    let (engine, events) = hewei_engine::Engine::start(hewei_engine::Config {
-        port: 0,
-        bind: "127.0.0.1".parse().unwrap(),
-        candidates: vec!["127.0.0.1".parse().unwrap()],
-        shards: 1,
-        video_codecs: vec![hewei_model::Codec::H264],
-    })
-    .unwrap();
-    let cameras_room = RoomId::generate();
-    let shared = Arc::new(Shared {
-        store,
-        cameras: Cameras::new(Default::default(), source::sinks(engine.clone(), cameras_room)),
-        cameras_room,
-        engine,
-        recorder: None,
-        rooms: dashmap::DashMap::new(),
-        tasks: Tasks::default(),
-        sealing: Tasks::default(),
-        stopping: false.into(),
-    });
-    let (commands, _) = mpsc::channel(1);
-    let info = Info {
+fn info() -> Info {
+    Info {
         id: RoomId::generate(),
         name: "调解室".into(),
         case_id: CaseId::generate(),
         case_number: "2026-0001".into(),
         case_title: "作物赔偿".into(),
-    };
-    shared.engine.open_room(info.id);
-    let room = Room {
-        info,
-        shared,
-        commands: commands.downgrade(),
-        gauges: Arc::default(),
-        seats: Vec::new(),
-        session: None,
-        in_effect: BTreeMap::new(),
-        to_tell: Vec::new(),
-        empty_since: Instant::now(),
-        over: false,
-    };
+    }
+}
+
+fn claims(role: Role) -> Claims {
+    testing::claims(role, time::Duration::hours(1))
+}
+
+async fn fixture() -> Fixture {
+    let (shared, folder, events) = testing::shared().await;
+    let (commands, _) = mpsc::channel(1);
+    let room = Room::new(info(), &shared, commands.downgrade());
+    shared.engine.open_room(room.info.id);
     Fixture { room, _commands: commands, _events: events, _folder: folder }
 }
 
 impl Fixture {
     /// Somebody comes in. Gives the connection's peer and the socket's end.
-    async fn enter(&mut self, role: Role) -> (PeerId, mpsc::Receiver<ServerMessage>) {
+    async fn enter(&mut self, role: Role) -> (PeerId, Reader) {
+        self.enter_as(&claims(role)).await
+    }
+
+    async fn enter_as(&mut self, claims: &Claims) -> (PeerId, Reader) {
         let (out, messages) = Outbox::new();
-        let claims = Claims {
-            name: role.as_str().into(),
-            role,
-            room: None,
-            participant: ParticipantId::generate(),
-            expires_at: OffsetDateTime::now_utc() + time::Duration::hours(1),
-        };
         let peer = PeerId::generate();
-        self.room.enter(Entry { claims, record: true, peer, out }).await.unwrap();
+        self.room.enter(Entry { claims: claims.clone(), record: true, peer, out }).await.unwrap();
         self.room.settle().await;
         (peer, messages)
+    }
+
+    async fn say(&mut self, peer: PeerId, message: ClientMessage) {
+        self.room.said(peer, message).await;
+        self.room.settle().await;
+    }
+
+    /// Seats of people who left long ago, as many as are kept.
+    fn fill_with_the_gone(&mut self) {
+        while self.room.seats.len() < SEATS_MAX {
+            let claims = claims(Role::Lawyer);
+            let mut seat = Seat::new(claims.participant, seat::Kind::Browser, &claims, false);
+            seat.listed = false;
+            self.room.seats.push(seat);
+        }
     }
 
     async fn tick_in(&mut self, seconds: u64) {
@@ -126,7 +111,7 @@ async fn a_session_ends_when_nobody_came_back_for_five_minutes() {
     assert!(fixture.room.session.is_none());
     assert!(!fixture.room.over, "somebody waits in the lobby");
     assert_eq!(fixture.room.seats.len(), 1);
-    while let Ok(message) = waiting.try_recv() {
+    while let Some(message) = waiting.next_now() {
         assert!(!matches!(message, ServerMessage::Ended { .. }), "who waits goes on waiting");
     }
     // The next mediator begins another session.
@@ -138,13 +123,7 @@ async fn a_session_ends_when_nobody_came_back_for_five_minutes() {
 async fn a_media_session_that_never_connects_is_given_up() {
     let mut fixture = fixture().await;
     let (_mediator, _messages) = fixture.enter(Role::Mediator).await;
-    let claims = Claims {
-        name: "encoder".into(),
-        role: Role::Lawyer,
-        room: None,
-        participant: ParticipantId::generate(),
-        expires_at: OffsetDateTime::now_utc() + time::Duration::hours(1),
-    };
+    let claims = claims(Role::Lawyer);
     let peer = PeerId::generate();
     let mut seat = Seat::new(ParticipantId::generate(), seat::Kind::Viewer, &claims, false);
     seat.link = Some(seat::Link::new(peer, None, &claims, Instant::now()));
@@ -159,17 +138,169 @@ async fn a_media_session_that_never_connects_is_given_up() {
 #[tokio::test]
 async fn a_browser_that_does_not_read_is_given_up() {
     let mut fixture = fixture().await;
-    let (_mediator, mut messages) = fixture.enter(Role::Mediator).await;
+    let (mediator, _messages) = fixture.enter(Role::Mediator).await;
     let (deaf, _unread) = fixture.enter(Role::Lawyer).await;
-    for muted in [true, false].into_iter().cycle().take(400) {
-        let message = ClientMessage::SetMuted { kind: MediaKind::Audio, muted };
-        // Every sound starts and stops, and everybody is told each time.
-        fixture.room.seats[0].audio.flows = true;
-        let mediator = fixture.room.seats[0].link.as_ref().unwrap().peer;
-        fixture.room.said(mediator, message).await;
-        fixture.room.settle().await;
-        while messages.try_recv().is_ok() {}
+    for _ in 0..200 {
+        // Each is answered by an error.
+        fixture.say(deaf, ClientMessage::EndSession).await;
     }
     assert!(fixture.room.seat_of(deaf).is_none());
-    assert!(fixture.room.seats[0].present(), "who reads stays");
+    assert!(fixture.room.seat_of(mediator).is_some(), "who reads stays");
+}
+
+#[tokio::test]
+async fn changes_of_one_person_push_nobody_off_a_slow_line() {
+    let mut fixture = fixture().await;
+    let (mediator, _messages) = fixture.enter(Role::Mediator).await;
+    let (slow, mut unread) = fixture.enter(Role::Lawyer).await;
+    for muted in [true, false].into_iter().cycle().take(400) {
+        fixture.room.seats[0].audio.flows = true;
+        fixture.say(mediator, ClientMessage::SetMuted { kind: MediaKind::Audio, muted }).await;
+        // However often the lists go out.
+        fixture.room.lists_next = Instant::now();
+        fixture.room.settle().await;
+    }
+    assert!(fixture.room.seat_of(slow).is_some());
+    let mut lists = Vec::new();
+    while let Some(message) = unread.next_now() {
+        if let ServerMessage::Participants { participants } = message {
+            lists.push(participants);
+        }
+    }
+    assert_eq!(lists.len(), 1, "the newest");
+    assert!(!lists[0][0].audio_muted);
+}
+
+#[tokio::test]
+async fn lists_go_out_at_most_five_times_a_second_and_the_last_change_is_told() {
+    let mut fixture = fixture().await;
+    let (mediator, mut messages) = fixture.enter(Role::Mediator).await;
+    let began = Instant::now();
+    fixture.room.seats[0].audio.flows = true;
+    let mut lists = 0u128;
+    let mut muted_last = None;
+    let mut read = |messages: &mut Reader| {
+        while let Some(message) = messages.next_now() {
+            if let ServerMessage::Participants { participants } = message {
+                lists += 1;
+                muted_last = Some(participants[0].audio_muted);
+            }
+        }
+        (lists, muted_last)
+    };
+    for muted in [true, false].into_iter().cycle().take(199) {
+        fixture.say(mediator, ClientMessage::SetMuted { kind: MediaKind::Audio, muted }).await;
+        read(&mut messages);
+    }
+    let periods = began.elapsed().as_millis() / LISTS_EVERY.as_millis();
+    let lists = read(&mut messages).0;
+    assert!(lists <= periods + 2, "{lists} lists in {periods} periods");
+    tokio::time::sleep(LISTS_EVERY).await;
+    fixture.room.settle().await;
+    assert_eq!(read(&mut messages).1, Some(true));
+}
+
+#[tokio::test]
+async fn a_full_table_of_seats_forgets_neither_who_publishes_nor_who_was_removed() {
+    let mut fixture = fixture().await;
+    let publisher = claims(Role::Lawyer);
+    let mut seat = Seat::new(ParticipantId::generate(), seat::Kind::Publisher, &publisher, false);
+    seat.listed = false;
+    let held = seat.id;
+    fixture.room.seats.push(seat);
+    let (mediator, _messages) = fixture.enter(Role::Mediator).await;
+    let lawyer = claims(Role::Lawyer);
+    let (_, _others) = fixture.enter_as(&lawyer).await;
+    let participant_id = lawyer.participant.to_string();
+    fixture.say(mediator, ClientMessage::Remove { participant_id }).await;
+    fixture.fill_with_the_gone();
+
+    let kind = HttpKind::Publish { record: false };
+    let entry = HttpEntry { claims: publisher, kind, sdp: "v=0 nonsense".into() };
+    assert!(fixture.room.enter_http(entry).await.is_err(), "the offer is refused, and nothing worse");
+    assert!(fixture.room.seats.iter().any(|seat| seat.id == held));
+
+    fixture.fill_with_the_gone();
+    let (back, _others) = fixture.enter_as(&lawyer).await;
+    assert!(fixture.room.seat_of(back).unwrap().lobby());
+}
+
+#[tokio::test]
+async fn a_wider_audience_is_journalled_and_a_journal_that_is_full_ends_the_recording_at_once() {
+    let mut fixture = fixture().await;
+    let (recording, lines) = recording::Recording::detached(&fixture.room.info, 8);
+    fixture.room.session = Some(Session::recorded_by(recording));
+    let (_, mut messages) = fixture.enter(Role::Mediator).await;
+    // Their joining and their sound and picture, recorded.
+    assert_eq!(lines.try_iter().count(), 3);
+    assert!(fixture.room.in_effect.values().all(|audience| audience.recorder));
+    while messages.next_now().is_some() {}
+
+    // Joined, and one wider audience for each of four sources at least: with what waits already it does not fit.
+    let (_, _second) = fixture.enter(Role::Lawyer).await;
+    let (_, _third) = fixture.enter(Role::Lawyer).await;
+    assert_eq!(lines.try_iter().count(), 8);
+    assert!(!fixture.room.in_effect.is_empty());
+    assert!(fixture.room.in_effect.values().all(|audience| !audience.recorder), "nothing goes unjournalled");
+    let mut told = None;
+    while let Some(message) = messages.next_now() {
+        if let ServerMessage::RecordingChanged { recording, .. } = message {
+            told = Some(recording);
+        }
+    }
+    assert_eq!(told, Some(false));
+}
+
+#[tokio::test]
+async fn the_journal_never_shows_less_than_what_is_enforced() {
+    let mut fixture = fixture().await;
+    let (recording, lines) = recording::Recording::detached(&fixture.room.info, 1_000);
+    fixture.room.session = Some(Session::recorded_by(recording));
+    let (_, _first) = fixture.enter(Role::Mediator).await;
+    let source = fixture.room.seats[0].id;
+    let (leaving, _second) = fixture.enter(Role::Lawyer).await;
+    let gone = fixture.room.seat_of(leaving).unwrap().id;
+    lines.try_iter().for_each(drop);
+    // One goes and one comes between two settlings: a change that takes away and adds.
+    fixture.room.unlink(leaving);
+    let (_, _third) = fixture.enter(Role::Lawyer).await;
+    let come = fixture.room.seats[2].id;
+    let shown: Vec<(bool, bool)> = lines
+        .try_iter()
+        .filter_map(|(_, entry)| match entry {
+            recording::Entry::Audience { publisher, kind: MediaKind::Audio, audience }
+                if publisher == hewei_model::Publisher::Participant(source) =>
+            {
+                Some((audience.admits(gone), audience.admits(come)))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(shown, [(false, false), (false, true)]);
+}
+
+#[tokio::test]
+async fn a_token_ends_however_many_messages_come() {
+    let (shared, _folder, _events) = testing::shared().await;
+    let room = open(&shared, info());
+    let (out, mut messages) = Outbox::new();
+    let claims = testing::claims(Role::Mediator, time::Duration::seconds(1));
+    let (reply, answer) = oneshot::channel();
+    let entry = Entry { claims, record: true, peer: PeerId::generate(), out };
+    assert!(room.send(Command::Enter { entry, reply }).await);
+    answer.await.unwrap().unwrap();
+    let flood = room.clone();
+    let flood =
+        tokio::spawn(async move { while flood.send(Command::Closed { peer: PeerId::generate() }).await {} });
+    let ended = async {
+        loop {
+            match messages.next().await.expect("it says why it ends") {
+                ServerMessage::Ended { reason, .. } => return reason,
+                _ => continue,
+            }
+        }
+    };
+    let reason = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("in time");
+    assert_eq!(reason, EndReason::TokenExpired);
+    flood.abort();
 }
