@@ -88,6 +88,14 @@ pub(super) fn purpose_required() -> Problem {
     )
 }
 
+pub(super) fn too_many_open(max: usize) -> Problem {
+    Problem::conflict(
+        "too_many_open",
+        "You have too many walls and cameras open.",
+        format!("Close one of them first; {max} may be open at once."),
+    )
+}
+
 pub(super) fn not_on_a_wall() -> Problem {
     Problem::conflict("not_on_a_wall", "A wall knows no such message.", "It belongs to a mediation room.")
 }

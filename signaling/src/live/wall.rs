@@ -3,6 +3,9 @@
 //! The cameras share one routing room. A camera's audience is those who opened it under a purpose of their own that
 //! lives; when it runs out, the audience goes first and the wall is closed then. The recorder never gets a camera.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests;
 mod viewer;
 
 use std::{
@@ -29,6 +32,8 @@ const COMMANDS_MAX: usize = 256;
 const VIEWERS_MAX: usize = 256;
 /// A WHEP client that has no media connection after this is given up.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// Of one token, so that nobody takes all places: a desk with some screens.
+const VIEWERS_OWNER_MAX: usize = 8;
 /// Slots for sound a wall begins with; more come by `need_slots`.
 const SOUNDS_AT_FIRST: usize = 9;
 
@@ -160,8 +165,10 @@ impl Walls {
                     Err(broadcast::error::RecvError::Lagged(_)) => self.all_cameras_changed(),
                     Err(broadcast::error::RecvError::Closed) => self.end().await,
                 },
-                () = tokio::time::sleep(next) => self.on_tick().await,
+                () = tokio::time::sleep(next) => {}
             }
+            // At every turn, and not only when there is nothing else to do: a purpose ends however many messages come.
+            self.on_tick().await;
             self.settle().await;
         }
     }
@@ -258,6 +265,10 @@ impl Walls {
         let Opening { claims, purpose, peer } = opening;
         if self.viewers.len() >= VIEWERS_MAX {
             return Err(problems::busy("Too many walls are open"));
+        }
+        let of_owner = self.viewers.iter().filter(|other| other.claims.participant == claims.participant);
+        if of_owner.count() >= VIEWERS_OWNER_MAX {
+            return Err(problems::too_many_open(VIEWERS_OWNER_MAX));
         }
         // The purpose may have run out on the way here.
         if !purpose.is_live_for(claims.participant, OffsetDateTime::now_utc()) {

@@ -143,6 +143,31 @@ async fn a_wall_ends_with_its_purpose() {
 }
 
 #[tokio::test]
+async fn one_token_opens_eight_walls_at_once() {
+    let server = TestServer::start().await;
+    let wall = wall(&server).await;
+    let open = async |claims: &hewei::auth::Claims| {
+        let purpose = purpose(&server, claims.participant, time::Duration::hours(1)).await;
+        let mut client = Client::connect(server.address()).await;
+        client.hello_wall(&server.issue(claims), &wall.id.to_string(), &purpose).await;
+        client
+    };
+    let claims = server.claims(Role::Operator, "值班员");
+    let mut screens = Vec::new();
+    for _ in 0..8 {
+        let mut screen = open(&claims).await;
+        screen.hear("welcome_wall").await;
+        screens.push(screen);
+    }
+    assert_eq!(open(&claims).await.hear_problem().await, "too_many_open");
+    open(&server.claims(Role::Operator, "另一位")).await.hear("welcome_wall").await;
+    let mut last = screens.pop().unwrap();
+    last.say(json!({ "type": "leave" })).await;
+    last.hear_close().await;
+    open(&claims).await.hear("welcome_wall").await;
+}
+
+#[tokio::test]
 async fn one_camera_by_whep_needs_a_purpose_too() {
     let server = TestServer::start().await;
     let wall = wall(&server).await;
