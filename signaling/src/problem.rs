@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     fn detail(body: &str) -> String {
-        let refused = Json::<NewCamera>::from_bytes(body.as_bytes()).err().expect("does not fit");
+        let refused = Json::<NewCamera>::from_bytes(body.as_bytes()).expect_err("does not fit");
         Problem::from(refused).into_body().detail
     }
 
