@@ -33,6 +33,9 @@ impl Publisher {
     }
 }
 
+/// The timestamp and the sender of the packet with this number.
+type Header = fn(u64) -> (u32, u32);
+
 /// Sends five hundred packets a second for so long, each with a timestamp and a sender of the attacker's choice,
 /// beside honest sound; every fifth of a second the recorder gets to write.
 fn attack(session: &mut Session, seconds: u64, header: impl Fn(u64) -> (u32, u32)) -> [TrackId; 2] {
@@ -68,7 +71,7 @@ fn lines_of(closed: &Closed, track: TrackId) -> Vec<serde_json::Value> {
 
 #[test]
 fn a_clock_that_jumps_with_every_packet_makes_no_fragment_of_every_packet() {
-    let attacks: [(&str, fn(u64) -> (u32, u32)); 4] = [
+    let attacks: [(&str, Header); 4] = [
         ("timestamps", |packet| (if packet % 2 == 0 { 0 } else { 1 << 30 } + packet as u32 * 96, 7)),
         ("senders", |packet| (packet as u32 * 96, (packet % 2) as u32)),
         ("small steps", |packet| ((packet * 1_300) as u32, 7)),

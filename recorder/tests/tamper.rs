@@ -294,16 +294,25 @@ fn sums_of_a_crafted_journal_do_not_overflow() {
     let package = bench.copy("sums");
     let text = fs::read_to_string(package.join(journal::PATH)).expect("file");
     let segment = segment(&bench, "000000.m4s");
-    let lines = text.lines().map(|line| {
-        let of_it = line.contains(&segment) && line.contains("\"t\":\"seg\"");
-        let Some(at) = of_it.then(|| line.find("\"bytes\":").expect("bytes") + 8) else {
-            return format!("{line}\n");
-        };
-        let end = at + line[at..].find(',').expect("more");
-        format!("{}{}{}\n", &line[..at], u64::MAX, &line[end..])
-    });
-    fs::write(package.join(journal::PATH), lines.collect::<String>()).expect("written");
-    fs::write(package.join(&segment), "").expect("written");
+    // Its first fragment is all there is of the file, and says that it is endless; the second begins after that.
+    fs::write(package.join(&segment), "x").expect("written");
+    let mut offset = 0;
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let mut value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            if value["t"] != "seg" || value["file"] != segment.as_str() {
+                return line.to_owned();
+            }
+            value["offset"] = offset.into();
+            value["bytes"] = u64::MAX.into();
+            value["sha256"] = Hash::sha256(b"x").to_string().into();
+            offset = u64::MAX;
+            value.to_string()
+        })
+        .collect();
+    assert_eq!(offset, u64::MAX);
+    fs::write(package.join(journal::PATH), lines.join("\n") + "\n").expect("written");
     bench.assert_rust_catches(&package, &segment, "lengths that do not add up");
 }
 

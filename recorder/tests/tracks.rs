@@ -234,6 +234,30 @@ fn withdrawn_consent_stops_the_recording_of_that_person() {
 }
 
 #[test]
+fn all_of_many_tracks_are_found_at_the_journals_end() {
+    let mut session = Session::begin();
+    let frames = opus_frames(1);
+    let mut packets = Vec::new();
+    for number in 0..600 {
+        let name = "调解员".repeat(20);
+        let mut sender = Sender::new(Codec::Opus, &name, Role::Mediator, participant(number));
+        session.open(&sender);
+        packets.extend(sender.send(START + Duration::from_millis(number as u64), &frames));
+    }
+    session.play(packets, START + seconds(2.0));
+    let closed = session.close();
+    let journal = closed.sealed.package.join("data/journal/journal.jsonl");
+    let text = std::fs::read_to_string(journal).expect("journal");
+    let lines: usize = text.lines().filter(|line| line.contains("\"t\":\"track\"")).map(str::len).sum();
+    assert!(lines > 1 << 18, "more than is read at first: {lines}");
+    assert!(text.lines().last().expect("a line").len() < 1_000, "the close line is short");
+    let tracks = hewei_recorder::package::tracks(&closed.sealed.package).expect("read");
+    assert_eq!(tracks.len(), 600);
+    assert_eq!(tracks, closed.sealed.tracks);
+    closed.join(tracks[599].track);
+}
+
+#[test]
 fn g711_is_kept_bit_for_bit() {
     let mut session = Session::begin();
     let frames = pcma_frames(3);
