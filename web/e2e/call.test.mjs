@@ -73,6 +73,7 @@ class Call {
     const mediator = await this.sitDown(MEDIATOR)
     await mediator.page.goto(`${this.server.url}/enter?codec=${this.codec}#${this.token}`)
     await mediator.page.locator(`[data-room="${roomId}"]`).getByTestId('enter-room').click()
+    await mediator.atTheDoor()
     await mediator.page.locator('[data-testid=rec-state][data-recording=true]').waitFor()
 
     for (const name of [A, B]) {
@@ -96,6 +97,7 @@ class Call {
     const lawyer = await this.sitDown(LAWYER)
     const token = await this.server.token('lawyer', { name: LAWYER, room: this.roomId })
     await lawyer.page.goto(`${this.server.url}/enter?codec=${this.codec}#${token}`)
+    await lawyer.atTheDoor()
     await this.allMeet([MEDIATOR, A, B, LAWYER])
   }
 

@@ -286,6 +286,12 @@ export class Person {
     await this.page.goto(`${server.url}/enter#${token}`)
     await this.page.waitForURL((url) => url.pathname !== '/enter')
     if (path !== '/') await this.page.goto(server.url + path)
+    if (path.startsWith('/room/')) await this.atTheDoor()
+  }
+
+  /** Says at the door of a room whether one may be recorded. */
+  async atTheDoor({ record = true } = {}) {
+    await this.get(record ? 'door-record-yes' : 'door-record-no').click()
   }
 
   /** Takes an invitation, agreeing to be recorded or not. */

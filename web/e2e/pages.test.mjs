@@ -105,6 +105,44 @@ withServer('who waits in the lobby gets no sound and no picture, also by a forge
   party.assertQuiet()
 })
 
+withServer('staff are asked at the door, once, and nobody is recorded who did not agree', async (sitDown) => {
+  const token = await server.token('mediator', { name: '王调解员' })
+  const { roomId } = await server.openRoom(token)
+  const mediator = await sitDown('王调解员')
+  await mediator.enter(server, token)
+  await mediator.page.goto(`${server.url}/room/${roomId}`)
+  await mediator.get('door-record-no').waitFor()
+  assert.equal(await mediator.page.evaluate(() => window.__hewei?.ws ?? null), null, 'nothing is opened before')
+  const record = () => mediator.page.evaluate(() => window.__hewei?.participants()[0]?.record)
+  await mediator.atTheDoor({ record: false })
+  await until('the server knows of the refusal', async () => (await record()) === false)
+
+  await mediator.page.reload()
+  await until('it holds after a reload, unasked', async () => (await record()) === false)
+  await mediator.get('people').click()
+  await mediator.get('consent-toggle').check()
+  await until('the server knows of the consent', async () => (await record()) === true)
+  await mediator.page.reload()
+  await until('the consent holds', async () => (await record()) === true)
+  await mediator.get('people').click()
+  await mediator.get('consent-toggle').uncheck()
+  await until('the server knows of the withdrawal', async () => (await record()) === false)
+  await mediator.page.reload()
+  await until('a withdrawn consent does not come back', async () => (await record()) === false)
+  mediator.assertQuiet()
+
+  // Another person at the same tab has not said anything yet.
+  await mediator.page.goto(`${server.url}/enter#${await server.token('lawyer', { name: '李律师', room: roomId })}`)
+  await mediator.get('door').waitFor()
+
+  // Who has no seat is refused, and not asked first.
+  const operator = await sitDown('陈值班员')
+  await operator.enter(server, await server.token('operator'))
+  await operator.page.goto(`${server.url}/room/${roomId}`)
+  await operator.get('room-refused').waitFor()
+  assert.equal(await operator.get('door').count(), 0)
+})
+
 withServer('an invitation works once, and says so the next time', async (sitDown) => {
   const token = await server.token('mediator')
   const { roomId } = await server.openRoom(token)
@@ -208,6 +246,9 @@ withServer('the main action of each page is reached and done by the keyboard alo
   await mediator.enter(server, token)
   await mediator.get('enter-room').waitFor()
   await tabTo(mediator, 'enter-room')
+  await mediator.page.keyboard.press('Enter')
+  await mediator.get('door').waitFor()
+  await tabTo(mediator, 'door-record-yes')
   await mediator.page.keyboard.press('Enter')
   await mediator.get('admit-button').waitFor()
   await tabTo(mediator, 'admit-button')

@@ -15,7 +15,7 @@ export interface Session {
   code?: string
 }
 
-/** What the join page asked, for the room page. */
+/** What the join page or the door asked, and what was changed in the call since. */
 export interface JoinChoice {
   record: boolean
   audio: boolean
@@ -24,6 +24,7 @@ export interface JoinChoice {
 
 const SESSION_KEY = 'hewei.session'
 const SEAT_KEY = 'hewei.seat'
+const CHOICE_KEY = 'hewei.join.'
 
 function read<T>(key: string, storage = sessionStorage): T | null {
   try {
@@ -53,11 +54,13 @@ export const session = {
   },
   /** A staff link, `/enter#TOKEN`. */
   enter(token: string): void {
+    if (current?.token !== token) forgetChoices()
     current = { token }
     write(SESSION_KEY, current)
   },
   /** A redeemed invitation. */
   accept(grant: Grant, code: string): void {
+    forgetChoices()
     current = { ...grant, code }
     write(SESSION_KEY, current)
     if (grant.role === 'party') write(SEAT_KEY, current, localStorage)
@@ -67,6 +70,7 @@ export const session = {
     if (current?.code === code) return current
     const seat = code === '' ? null : read<Session>(SEAT_KEY, localStorage)
     if (seat?.code !== code || !(Date.parse(seat.expires_at ?? '') > Date.now())) return null
+    forgetChoices()
     current = seat
     write(SESSION_KEY, current)
     return seat
@@ -80,17 +84,32 @@ export const session = {
     }
   },
   clear(): void {
+    forgetChoices()
     current = null
     sessionStorage.removeItem(SESSION_KEY)
   },
 }
 
+/** The same, for a tab whose storage is switched off. */
+const choices = new Map<string, JoinChoice>()
+
+/** Another person sits down at this tab: what the one before said does not count for them. */
+function forgetChoices(): void {
+  choices.clear()
+  try {
+    for (const key of Object.keys(sessionStorage)) if (key.startsWith(CHOICE_KEY)) sessionStorage.removeItem(key)
+  } catch {
+    // Storage is switched off: nothing was kept.
+  }
+}
+
 export function rememberChoice(roomId: string, choice: JoinChoice): void {
-  write(`hewei.join.${roomId}`, choice)
+  choices.set(roomId, choice)
+  write(CHOICE_KEY + roomId, choice)
 }
 
 export function choiceFor(roomId: string): JoinChoice | null {
-  return read<JoinChoice>(`hewei.join.${roomId}`)
+  return read<JoinChoice>(CHOICE_KEY + roomId) ?? choices.get(roomId) ?? null
 }
 
 export function rememberPurpose(wallId: string, purpose: { id: string; reason: string; expires_at: string }): void {
