@@ -266,9 +266,8 @@ export class Person {
     return person
   }
 
-  /** A fresh tab in place of the one before, if there was one: `sessionStorage` is gone, `localStorage` stays. */
+  /** A fresh tab: what was in the `sessionStorage` of the one before is gone, `localStorage` stays. */
   async openTab() {
-    await this.page?.close()
     this.page = await this.context.newPage()
     this.page.on('console', (message) => {
       if (message.type() === 'error') this.complaints.push(message.text())

@@ -3,27 +3,29 @@
 import assert from 'node:assert/strict'
 import { open, readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { execute, ROOT } from './harness.mjs'
+import { execute } from './harness.mjs'
 
-/** The script as one has it from outside the packages. */
-const SCRIPT = path.join(ROOT, 'crates/evidence/src/package/verify.sh')
-
-/** Both verifiers, with the CA from outside: their statuses, and what they said. */
-export async function verify(server, folder) {
-  const [script, binary] = await Promise.all([
-    execute('sh', [SCRIPT, server.recorderCa, folder]),
+/**
+ * Both verifiers, with script and CA from outside the package: their statuses, and what they said.
+ * @param {import('./harness.mjs').Server} server
+ * @param {string} script a copy of `verify.sh` from before
+ */
+export async function verify(server, script, folder) {
+  const results = await Promise.all([
+    execute('sh', [script, server.recorderCa, folder]),
     server.hewei('verify', folder, '--ca', server.recorderCa),
   ])
-  return { script: { ...script, text: script.stdout + script.stderr }, binary: { ...binary, text: binary.stdout + binary.stderr } }
+  const [byScript, byBinary] = results.map(({ status, stdout, stderr }) => ({ status, text: stdout + stderr }))
+  return { byScript, byBinary }
 }
 
 /** One changed byte in `file` of the package must be found by both, by the file's name; then it is put back. */
-export async function assertFlipIsFound(server, folder, file) {
+export async function assertFlipIsFound(server, script, folder, file) {
   const whole = path.join(folder, file)
   const place = Math.floor((await readFile(whole)).length / 2)
   await flip(whole, place)
   try {
-    const found = await verify(server, folder)
+    const found = await verify(server, script, folder)
     for (const [who, { status, text }] of Object.entries(found)) {
       assert.equal(status, 1, `${who} on a flipped byte ${place} of ${file}: ${text}`)
       assert.ok(text.split('\n').some((line) => line.includes(file)), `${who} does not name ${file}: ${text}`)
