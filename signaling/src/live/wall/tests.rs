@@ -26,9 +26,12 @@ async fn a_wall_ends_with_its_purpose_however_many_messages_come() {
     let wall = hewei_store::Wall { id: WallId::generate(), name: "夜查".into(), camera_ids: Vec::new() };
     let opening = Opening { claims, purpose, peer: PeerId::generate() };
     walls.open(WallEntry { opening, wall, cameras: Vec::new(), out }).await.unwrap();
-    let flood = walls.clone();
-    let flood =
-        tokio::spawn(async move { while flood.send(Command::Closed { peer: PeerId::generate() }).await {} });
+    // Several, so that the queue never runs empty.
+    let mut floods = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let walls = walls.clone();
+        floods.spawn(async move { while walls.send(Command::Closed { peer: PeerId::generate() }).await {} });
+    }
     let ended = async {
         loop {
             match messages.next().await.expect("it says why it ends") {
@@ -39,5 +42,4 @@ async fn a_wall_ends_with_its_purpose_however_many_messages_come() {
     };
     let reason = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("in time");
     assert_eq!(reason, EndReason::PurposeExpired);
-    flood.abort();
 }

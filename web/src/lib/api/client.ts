@@ -66,6 +66,7 @@ const PROBLEMS: Record<string, Key> = {
   taken: 'problem.taken',
   room_full: 'problem.room_full',
   too_many: 'problem.room_full',
+  too_many_open: 'problem.too_many_open',
   too_many_requests: 'problem.busy',
   rate_limited: 'problem.busy',
   busy: 'problem.server_busy',

@@ -40,6 +40,7 @@ export const en: Record<Key, string> = {
   'problem.taken': 'There is one like this already. Please use another number or name.',
   'problem.server_busy': 'The server is busy. Please wait a moment and try again.',
   'problem.server_fault': 'The server had a problem. Try again, or tell the administrator.',
+  'problem.too_many_open': 'You have too many walls and cameras open. Close one of them first.',
   'problem.room_full': 'The room is full. Please call the mediator.',
   'problem.busy': 'Too many requests. Please wait a moment and try again.',
 

@@ -38,6 +38,7 @@ export const zh = {
   'problem.taken': '已经有一个同样的了。请换一个编号或名称。',
   'problem.server_busy': '服务器正忙。请稍等片刻再试。',
   'problem.server_fault': '服务器出了问题。请再试一次；仍不行请联系管理员。',
+  'problem.too_many_open': '您打开的大屏和摄像机太多了。请先关掉一个。',
   'problem.room_full': '房间已满。请联系调解员。',
   'problem.busy': '请求太多。请稍等片刻再试。',
 
