@@ -5,13 +5,13 @@
 //! rest of the server holds; its calls travel to the shard as commands, and what happens there comes back as
 //! [`Event`]s.
 
+mod byte_ring;
 mod command;
 mod config;
 mod counters;
 mod egress;
 mod event;
 mod handle;
-mod ring;
 mod shard;
 mod source;
 mod sys;

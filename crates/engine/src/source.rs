@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hewei_model::{Codec, MediaKind, MonoNs};
 
 use crate::{
-    mono_now, ring,
+    byte_ring, mono_now,
     shard::Waker,
     tap::{codec_of_tag, codec_tag},
 };
@@ -25,13 +25,13 @@ const LOST: u8 = 3;
 /// Writes the packets of one publisher into a room.
 pub struct SourceWriter {
     /// `None` only while it is dropped.
-    ring: Option<ring::Writer>,
+    ring: Option<byte_ring::Writer>,
     waker: Arc<Waker>,
     lost: u64,
 }
 
 pub(crate) struct Reader {
-    ring: ring::Reader,
+    ring: byte_ring::Reader,
 }
 
 pub(crate) enum Record<'a> {
@@ -51,7 +51,7 @@ pub(crate) enum Record<'a> {
 }
 
 pub(crate) fn channel(waker: Arc<Waker>) -> (SourceWriter, Reader) {
-    let (writer, reader) = ring::ring(CAPACITY, RECORD_MAX);
+    let (writer, reader) = byte_ring::ring(CAPACITY, RECORD_MAX);
     (SourceWriter { ring: Some(writer), waker, lost: 0 }, Reader { ring: reader })
 }
 

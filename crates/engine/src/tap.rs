@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hewei_model::{CameraId, Codec, MonoNs, ParticipantId, Publisher, TrackId};
 
-use crate::ring;
+use crate::byte_ring;
 
 /// Four seconds of 16 Mbit/s: what a stalled disk may cost.
 const CAPACITY: usize = 8 * 1024 * 1024;
@@ -72,18 +72,18 @@ pub enum Record<'a> {
 }
 
 pub(crate) struct Writer {
-    ring: ring::Writer,
+    ring: byte_ring::Writer,
     lost: u64,
 }
 
 /// The recorder's end.
 pub struct Reader {
-    ring: ring::Reader,
+    ring: byte_ring::Reader,
     closed: bool,
 }
 
 pub(crate) fn channel() -> (Writer, Reader) {
-    let (writer, reader) = ring::ring(CAPACITY, RECORD_MAX);
+    let (writer, reader) = byte_ring::ring(CAPACITY, RECORD_MAX);
     (Writer { ring: writer, lost: 0 }, Reader { ring: reader, closed: false })
 }
 

@@ -23,10 +23,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
 use crate::{
-    Config, Event, SourceWriter, StartError,
+    Config, Event, SourceWriter, StartError, byte_ring,
     command::{Addressed, Command},
     counters::Counters,
-    ring, source, sys,
+    source, sys,
 };
 
 /// Commands waiting for a shard: a burst of joins of a few hundred people.
@@ -119,14 +119,14 @@ impl Shards {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| setup(&error))?;
         // A ring for each ordered pair of shards.
-        let mut strays_in: Vec<Vec<ring::Reader>> = (0..count).map(|_| Vec::new()).collect();
+        let mut strays_in: Vec<Vec<byte_ring::Reader>> = (0..count).map(|_| Vec::new()).collect();
         let mut shards = Vec::with_capacity(count);
         let mut starting = Vec::with_capacity(count);
         for (index, socket) in sockets.into_iter().enumerate() {
             let strays_out = (0..count)
                 .map(|to| {
                     (to != index).then(|| {
-                        let (writer, reader) = ring::ring(STRAYS, sys::DATAGRAM_LEN_MAX + 32);
+                        let (writer, reader) = byte_ring::ring(STRAYS, sys::DATAGRAM_LEN_MAX + 32);
                         strays_in[to].push(reader);
                         (writer, Arc::clone(&wakers[to]))
                     })

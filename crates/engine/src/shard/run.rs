@@ -10,15 +10,16 @@ use std::{
 use crossbeam_channel::Receiver;
 use hewei_model::{PeerId, RoomId};
 use hewei_peer::{Identity, stun};
+use ring::rand::SystemRandom;
 use tokio::sync::mpsc;
 
 use super::{Directory, Waker, peers::PeerEntry, rooms::RoomEntry};
 use crate::{
-    CloseReason, Config, Event, OfferError,
+    CloseReason, Config, Event, OfferError, byte_ring,
     command::{Addressed, Command},
     counters::{Counter, Counters},
     egress::Egress,
-    ring, sys,
+    sys,
 };
 
 /// How often timers are looked at while there are peers. NACKs are due after 5 ms, feedback after 50.
@@ -33,7 +34,7 @@ const RECEIVE_ROUNDS: usize = 4;
 pub(super) struct Parts {
     pub(super) index: usize,
     pub(super) socket: UdpSocket,
-    pub(super) strays_out: Vec<Option<(ring::Writer, Arc<Waker>)>>,
+    pub(super) strays_out: Vec<Option<(byte_ring::Writer, Arc<Waker>)>>,
     pub(super) commands: Receiver<Addressed>,
     pub(super) waker: Arc<Waker>,
     pub(super) counters: Arc<Counters>,
@@ -48,16 +49,14 @@ pub(super) struct Shard {
     pub(super) egress: Egress,
     pub(super) counters: Arc<Counters>,
     pub(super) directory: Arc<Directory>,
-    pub(super) random: ring_random::SystemRandom,
+    pub(super) random: SystemRandom,
     pub(super) state: State,
     waker: Arc<Waker>,
     commands: Receiver<Addressed>,
     events: mpsc::Sender<Event>,
-    strays_in: Vec<ring::Reader>,
-    strays_out: Vec<Option<(ring::Writer, Arc<Waker>)>>,
+    strays_in: Vec<byte_ring::Reader>,
+    strays_out: Vec<Option<(byte_ring::Writer, Arc<Waker>)>>,
 }
-
-use ::ring::rand as ring_random;
 
 /// The peers and rooms of a shard.
 #[derive(Default)]
@@ -75,7 +74,7 @@ pub(super) struct State {
 impl Shard {
     pub(super) fn new(
         parts: Parts,
-        strays_in: Vec<ring::Reader>,
+        strays_in: Vec<byte_ring::Reader>,
         config: Config,
         identity: Identity,
         candidates: Vec<SocketAddr>,
@@ -91,7 +90,7 @@ impl Shard {
             egress: Egress::new(),
             counters: parts.counters,
             directory,
-            random: ring_random::SystemRandom::new(),
+            random: SystemRandom::new(),
             state: State::default(),
             waker: parts.waker,
             commands: parts.commands,
