@@ -90,6 +90,8 @@ export class Server {
     }
     server.#process = spawn(BINARY, ['serve'], { env: server.#environment, stdio: ['ignore', 'ignore', 'pipe'] })
     createInterface({ input: server.#process.stderr }).on('line', (line) => server.#logged(line))
+    // A test that dies must not leave it running.
+    process.once('exit', () => server.#process.kill('SIGKILL'))
     await until('the server listens', () => {
       assert.equal(server.#process.exitCode, null, `the server ended:\n${server.#log.join('\n')}`)
       return server.urls.length === server.#environment.HEWEI_HTTP_LISTEN.split(',').length
