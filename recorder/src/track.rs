@@ -518,10 +518,11 @@ impl Track {
         }
         let waited = std::mem::take(&mut self.waits_for_keyframe);
         let (place, step) = self.timeline.place(timestamp, arrival, self.end);
-        // Decoding order is all there is: a picture is never before the last one.
-        let after_last = self.pending.last().map_or(self.end, |last| last.place + 1);
-        let mut place = u64::try_from(place).unwrap_or(0).max(after_last);
+        // Decoding order is all there is: a picture is never before the last one, and at least a millisecond after
+        // it, for WebM counts in milliseconds.
         let rate = self.codec.clock_rate_hz();
+        let after_last = self.pending.last().map_or(self.end, |last| last.place + u64::from(rate / 1_000));
+        let mut place = u64::try_from(place).unwrap_or(0).max(after_last);
         let first = self.epoch.is_none();
         let silent = place.saturating_sub(self.end) > PICTURE_MAX.as_secs() * u64::from(rate);
         let gap = !first && (waited || silent || step != Step::Follows);

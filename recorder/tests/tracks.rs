@@ -117,6 +117,25 @@ fn nothing_is_written_before_the_first_keyframe() {
 }
 
 #[test]
+fn pictures_closer_than_a_millisecond_stay_apart() {
+    for codec in [Codec::H264, Codec::Vp8] {
+        let mut session = Session::begin();
+        let mut frames = frames_of(codec);
+        for at in (1..frames.len()).step_by(3) {
+            frames[at].ticks = frames[at - 1].ticks + 20;
+        }
+        let mut sender = Sender::new(codec, "张三", Role::Party, participant(1));
+        session.open(&sender);
+        let packets = sender.send(START, &frames);
+        session.play(packets, START + seconds(12.0));
+        let closed = session.close();
+        let (decoded, duration) = closed.decode(sender.meta.track);
+        assert_eq!(decoded, frames.len() as u64, "{codec}");
+        assert_lasts(duration, 12.0);
+    }
+}
+
+#[test]
 fn a_track_without_media_is_named_and_takes_no_room() {
     let mut session = Session::begin();
     let sender = Sender::new(Codec::Vp8, "张三", Role::Party, participant(1));

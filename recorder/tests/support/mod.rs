@@ -420,12 +420,15 @@ impl Closed {
     }
 
     /// Decodes a track to its end, without a message; gives the number of frames and the duration in seconds.
+    ///
+    /// `-enc_time_base -1` keeps the file's ticks up to the sink. Without it ffmpeg counts in ticks of the frame rate
+    /// it guessed, and the sink complains when two frames of an uneven rate fall into one.
     pub fn decode(&self, track: TrackId) -> (u64, f64) {
         let path = self.join(track);
         let out = Command::new("ffmpeg")
             .args(["-v", "error", "-xerror", "-nostdin", "-i"])
             .arg(&path)
-            .args(["-f", "null", "-"])
+            .args(["-enc_time_base", "-1", "-f", "null", "-"])
             .output()
             .expect("ffmpeg is installed");
         let message = String::from_utf8_lossy(&out.stderr);
