@@ -85,7 +85,9 @@ pub async fn start(server: &Server) -> anyhow::Result<Demo> {
         let (_, path) = make_invitation(app, seeded.room, Role::Party, name.to_owned())
             .await
             .map_err(|problem| anyhow::anyhow!(problem.into_body().detail))?;
-        let _ = writeln!(text, "  {}{base}{path}", column(title));
+        // The name stands in the form already, as with links that are made on a page.
+        let name: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        let _ = writeln!(text, "  {}{base}{path}&name={name}", column(title));
     }
     text.push_str(
         "\n  各角色请用不同的浏览器窗口(如无痕窗口)打开。按 Ctrl+C 结束。\n  \
