@@ -108,6 +108,11 @@ class Call {
       const { mid } = (await received(other)).find((item) => item.from === A && item.kind === kind)
       await party.get(`mute-${kind}`).click()
       await zhao.getByText(word).waitFor()
+      if (kind === 'video') {
+        // The camera was let go, so that its light is out.
+        const sent = await party.page.evaluate(() => window.__hewei.pc.getSenders().map((sender) => sender.track?.kind))
+        assert.ok(!sent.includes('video'), `still held: ${sent}`)
+      }
       await until(`nothing of ${A}'s ${kind} is forwarded`, async () => {
         const before = await packetsByMid(other)
         await sleep(1_500)

@@ -38,6 +38,15 @@ class LocalMedia {
     }
   }
 
+  /** Lets the camera go, so that its light goes out; `open` takes it again. */
+  restCamera(): void {
+    if (!this.video) return
+    this.video.onended = null
+    this.video.stop()
+    this.video = null
+    this.videoState = 'idle'
+  }
+
   close(): void {
     this.audio?.stop()
     this.video?.stop()

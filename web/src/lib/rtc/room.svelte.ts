@@ -99,6 +99,10 @@ export class RoomCall {
     this.muted[kind] = muted
     this.#applyMute(kind)
     this.#sayMuted(kind)
+    if (kind === 'video' && muted && local.video) {
+      local.restCamera()
+      void this.#media?.replace(kind, null)
+    }
   }
 
   /** Consent was withdrawn here and the server has not confirmed that it records no more. */
