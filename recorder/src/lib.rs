@@ -23,7 +23,7 @@ mod webm;
 
 use std::{io, path::PathBuf};
 
-pub use hewei_evidence::journal::{Event, FileRun, GapKind, TrackSummary};
+pub use hewei_evidence::journal::{Continues, Event, FileRun, GapKind, TrackSummary};
 pub use identity::{Identity, IdentityError};
 pub use recording::{Recording, RecordingMeta, Sealed, TrackMeta};
 

@@ -13,7 +13,7 @@ use std::{
 use hewei_evidence::{
     bag,
     hash::Hash,
-    journal::{self, Chain, Event, FileRun, GapKind, TrackSummary, format_utc},
+    journal::{self, Chain, Continues, Event, FileRun, GapKind, TrackSummary, format_utc},
 };
 use hewei_model::{
     Audience, CaseId, Codec, MediaKind, MonoNs, ParticipantId, Publisher, RecordingId, Role, RoomId,
@@ -75,6 +75,8 @@ pub struct RecordingMeta {
     pub started_at: OffsetDateTime,
     /// The monotonic clock at the same moment.
     pub started_mono: MonoNs,
+    /// The interrupted recording of the same session that it goes on from.
+    pub continues: Option<Continues>,
 }
 
 /// A track that begins.
@@ -187,6 +189,7 @@ impl Recording {
                 case_title: meta.case_title,
                 room: meta.room,
                 room_name: meta.room_name,
+                continues: meta.continues,
             },
             meta.started_mono,
         ));

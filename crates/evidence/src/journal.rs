@@ -98,6 +98,17 @@ impl FileRun {
     }
 }
 
+/// The recording that another one goes on from: a server that was killed in mid-session begins a new package when it is
+/// back, and the parts of one session form a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continues {
+    /// The interrupted recording.
+    pub recording: RecordingId,
+    /// SHA-256 of its last head's file (its receipt); absent when it was not sealed yet by then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub head_hash: Option<Hash>,
+}
+
 /// What a line says. The names of the variants in snake case are the values of `t`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
@@ -120,6 +131,9 @@ pub enum Event {
         room: RoomId,
         /// The room's name.
         room_name: String,
+        /// The interrupted recording of the same session that it goes on from.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        continues: Option<Continues>,
     },
     /// A fragment was written: a byte range of a file.
     Seg {
@@ -429,6 +443,29 @@ mod tests {
             chain.append(&Event::Stage { name: "开场".into() }, at(2_000), MonoNs(8)).expect("short");
         assert!(second.starts_with("{\"seq\":2,"));
         assert_eq!(chain.head(), Head { count: 2, hash: Hash::sha256(second.as_bytes()) });
+    }
+
+    #[test]
+    fn a_recording_names_the_one_it_goes_on_from() {
+        let open = |continues| Event::Open {
+            version: 1,
+            recording: RecordingId::from_u128(1),
+            session: SessionId::from_u128(2),
+            case: CaseId::from_u128(3),
+            case_number: "A-1".into(),
+            case_title: "水渠".into(),
+            room: RoomId::from_u128(4),
+            room_name: "一号".into(),
+            continues,
+        };
+        let first = Chain::default().append(&open(None), at(0), MonoNs(0)).expect("short");
+        assert!(!first.contains("continues"), "{first}");
+        let head_hash = Some(Hash::sha256(b"x"));
+        for head_hash in [None, head_hash] {
+            let event = open(Some(Continues { recording: RecordingId::from_u128(5), head_hash }));
+            let line = Chain::default().append(&event, at(0), MonoNs(0)).expect("short");
+            assert_eq!(Line::parse(line.as_bytes()).expect("own line").event, event);
+        }
     }
 
     #[test]

@@ -338,6 +338,7 @@ impl Session {
             room_name: "第一调解室".into(),
             started_at: started_at(),
             started_mono: START,
+            continues: None,
         };
         let session = meta.session;
         let recording =

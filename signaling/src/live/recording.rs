@@ -106,6 +106,7 @@ pub(super) async fn start(
         room_name: info.name.clone(),
         started_at,
         started_mono,
+        continues: None,
     };
     let (entries, to_write) = std_mpsc::sync_channel(ENTRIES_MAX);
     let (ended, outcome) = oneshot::channel();

@@ -39,6 +39,7 @@ async fn recorded() -> Recorded {
         room_name: "一号".into(),
         started_at: now,
         started_mono: start,
+        continues: None,
     };
     let app = server.server.app();
     let root = app.config.recordings_folder();

@@ -296,6 +296,7 @@ mod tests {
             let identity =
                 hewei_recorder::Identity::load_or_create(&folder.path().join("keys"), now).unwrap();
             let meta = RecordingMeta {
+                continues: None,
                 recording: RecordingId::from_u128(3),
                 session: SessionId::from_u128(4),
                 case_id: CaseId::from_u128(5),
