@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["hewei-model"],
     &["hewei-media"],
     &["hewei-sfu", "hewei-peer", "hewei-wall", "hewei-casework", "hewei-evidence", "hewei-api"],
-    &["hewei-engine", "hewei-cameras", "hewei-store", "hewei-transcode"],
+    &["hewei-engine", "hewei-cameras", "hewei-store", "hewei-transcode", "hewei-client"],
     &["hewei-recorder", "hewei", "hewei-benches"],
 ];
 

@@ -4,9 +4,9 @@ mod support;
 
 use std::{collections::BTreeSet, net::UdpSocket, time::Duration};
 
+use hewei_client::SrtpProtectionProfile;
 use hewei_engine::{CloseReason, Config, Engine, Event, Offer, OfferError, SlotFill, tap};
 use hewei_model::{Audience, Codec, MediaKind, ParticipantId, PeerId, Publisher, RoomId};
-use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use support::{Client, Shape};
 use tokio::sync::mpsc::Receiver;
 
@@ -135,7 +135,7 @@ async fn a_lost_packet_is_sent_again_to_who_asks_while_it_may_have_it() {
     nack.extend(viewer.slot_ssrcs[0].to_be_bytes());
     nack.extend(&first[2..4]);
     nack.extend([0, 0]);
-    let sealed = viewer.sealing.encrypt_rtcp(&nack).expect("seals");
+    let sealed = viewer.connection.seal_rtcp(&nack).expect("seals");
     viewer.socket.send_to(&sealed, viewer.server).expect("sends");
     let again = viewer.receive_rtp(WAIT).expect("comes again");
     assert_eq!(again[1] & 0x7f, 97, "on the RTX payload type");
@@ -143,7 +143,7 @@ async fn a_lost_packet_is_sent_again_to_who_asks_while_it_may_have_it() {
     assert_eq!(&again[14..], &first[12..]);
 
     engine.set_audience(room, source, MediaKind::Video, Audience::nobody()).await;
-    let sealed = viewer.sealing.encrypt_rtcp(&nack).expect("seals");
+    let sealed = viewer.connection.seal_rtcp(&nack).expect("seals");
     viewer.socket.send_to(&sealed, viewer.server).expect("sends");
     assert_eq!(viewer.receive_rtp(NOTHING), None);
     engine.shutdown();
