@@ -78,6 +78,15 @@ pub struct Recording {
     pub enabled: bool,
     /// Where packages go; `None`: `recordings` in the storage folder.
     pub folder: Option<PathBuf>,
+    /// No recording starts with less free space than this, in units of 10^6 bytes, and one under way ends at half.
+    pub reserve_mb: u64,
+}
+
+impl Recording {
+    /// No recording starts with less free space than this.
+    pub fn reserve_bytes(&self) -> u64 {
+        self.reserve_mb * 1_000_000
+    }
 }
 
 /// Village cameras.
@@ -126,7 +135,7 @@ impl Default for Config {
                 video_codecs: vec![Codec::H264, Codec::Vp8],
             },
             storage: Storage { folder: "data".into() },
-            recording: Recording { enabled: true, folder: None },
+            recording: Recording { enabled: true, folder: None, reserve_mb: 500 },
             cameras: Cameras { connects_per_second: 20, linger: Duration::from_secs(10) },
             log: Log { filter: "info".into(), format: LogFormat::Text },
         }
@@ -200,6 +209,13 @@ impl Config {
             recording: Recording {
                 enabled: settings.boolean("recording", "enabled", default.recording.enabled)?,
                 folder: settings.text("recording", "folder", None, "a folder, or empty", optional_path)?,
+                reserve_mb: settings.number(
+                    "recording",
+                    "reserve_mb",
+                    default.recording.reserve_mb,
+                    0,
+                    1_000_000,
+                )?,
             },
             cameras: Cameras {
                 connects_per_second: settings.number(
@@ -309,6 +325,7 @@ mod tests {
             "media.video_codecs",
             "recording.enabled",
             "recording.folder",
+            "recording.reserve_mb",
             "storage.folder",
         ];
         assert_eq!(keys, expected);

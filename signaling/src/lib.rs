@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 mod demo;
 mod descriptors;
+pub mod health;
 pub mod http;
 pub mod limits;
 pub mod live;

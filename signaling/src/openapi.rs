@@ -19,6 +19,7 @@ use crate::rest;
     ),
     paths(
         rest::me::me,
+        rest::health::health,
         rest::join::join,
         rest::cases::list,
         rest::cases::create,

@@ -33,6 +33,8 @@ pub enum Action {
     OpenPurpose,
     /// Look through cameras, under a purpose.
     WatchCameras,
+    /// See how the server is doing: disk, clock, recordings.
+    ReadHealth,
     /// Read the audit log.
     ReadAudit,
     /// See which recordings there are.
@@ -45,7 +47,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 18] = [
+    pub const ALL: [Action; 19] = [
         Action::ReadCases,
         Action::CreateCase,
         Action::CreateRoom,
@@ -60,6 +62,7 @@ impl Action {
         Action::EditWalls,
         Action::OpenPurpose,
         Action::WatchCameras,
+        Action::ReadHealth,
         Action::ReadAudit,
         Action::ListRecordings,
         Action::VerifyRecording,
@@ -81,6 +84,7 @@ pub const fn allows(role: Role, action: Action) -> bool {
         Action::ReadCameras | Action::ReadWalls => matches!(role, Operator | Leader | Administrator),
         Action::EditWalls => matches!(role, Operator | Administrator),
         Action::OpenPurpose | Action::WatchCameras => matches!(role, Operator | Leader),
+        Action::ReadHealth => matches!(role, Mediator | Leader | Administrator),
         Action::ReadAudit => matches!(role, Auditor | Administrator),
         Action::ListRecordings | Action::VerifyRecording => {
             matches!(role, Mediator | Lawyer | Leader | Auditor)

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod cameras;
 pub mod cases;
+pub mod health;
 pub mod input;
 pub mod join;
 pub mod me;
@@ -22,6 +23,7 @@ use crate::state::App;
 pub fn router() -> Router<App> {
     Router::new()
         .route("/api/v1/me", get(me::me))
+        .route("/api/v1/health", get(health::health))
         .route("/api/v1/join", post(join::join))
         .route("/api/v1/cases", get(cases::list).post(cases::create))
         .route("/api/v1/cases/{case}", get(cases::one))

@@ -18,6 +18,7 @@ use crate::{
     auth::Tokens,
     config::Config,
     descriptors,
+    health::Health,
     http::{self, listener::Shares},
     limits::JoinLimits,
     live::Live,
@@ -110,6 +111,8 @@ impl Server {
             http_metrics: HttpMetrics::default(),
             recording_counts: RecordingCounts::default(),
             verifying: Verifying::default(),
+            health: Health::default(),
+            started_at: OffsetDateTime::now_utc(),
             connections: Arc::clone(&connections),
             config,
         });

@@ -4,10 +4,12 @@ use std::{ops::Deref, sync::Arc};
 
 use hewei_engine::Engine;
 use hewei_store::Store;
+use time::OffsetDateTime;
 
 use crate::{
     auth::Tokens,
     config::Config,
+    health::Health,
     http::listener::Shares,
     limits::JoinLimits,
     live::Live,
@@ -41,6 +43,10 @@ pub struct State {
     pub recording_counts: RecordingCounts,
     /// Verifications under way.
     pub verifying: Verifying,
+    /// How the server is doing.
+    pub health: Health,
+    /// Since when it runs.
+    pub started_at: OffsetDateTime,
     /// Connections there are.
     pub connections: Arc<Shares>,
 }

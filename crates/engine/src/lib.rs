@@ -21,4 +21,4 @@ pub use config::Config;
 pub use event::{CloseReason, Event, Slot};
 pub use handle::{Engine, Offer, OfferError, SlotFill, StartError};
 pub use source::SourceWriter;
-pub use sys::mono_now;
+pub use sys::{KernelClock, kernel_clock, mono_now};

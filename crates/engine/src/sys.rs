@@ -238,6 +238,34 @@ pub fn mono_now() -> MonoNs {
     MonoNs(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
+/// The kernel's judgement of its clock (`adjtimex(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelClock {
+    /// A time service said lately that it keeps the clock right (`STA_UNSYNC` is not set). Without news the kernel
+    /// takes that back by itself, after hours.
+    pub synchronised: bool,
+    /// How far the clock is still to be moved, in nanoseconds.
+    pub offset_ns: i64,
+    /// How wrong it may be at most, in microseconds.
+    pub error_max_us: i64,
+}
+
+/// Asks the kernel how it judges its clock; changes nothing. An error where the call is not allowed.
+pub fn kernel_clock() -> io::Result<KernelClock> {
+    // SAFETY: all-zero bytes are a valid `timex`, and `modes` of 0 asks without setting anything.
+    let mut clock: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: a pointer to a local value, which the kernel fills.
+    if unsafe { libc::adjtimex(&raw mut clock) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let unit_ns = if clock.status & libc::STA_NANO == 0 { 1_000 } else { 1 };
+    Ok(KernelClock {
+        synchronised: clock.status & libc::STA_UNSYNC == 0,
+        offset_ns: clock.offset * unit_ns,
+        error_max_us: clock.maxerror,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

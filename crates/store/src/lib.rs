@@ -13,6 +13,7 @@ mod region;
 mod room;
 mod row;
 mod seal;
+mod usage;
 mod wall;
 
 use std::path::Path;
@@ -31,6 +32,7 @@ pub use recording::{Recording, RecordingState};
 pub use region::Region;
 pub use room::Room;
 pub use seal::SealingKey;
+pub use usage::{Endings, SealedPackage};
 pub use wall::Wall;
 
 /// No list is longer than this, whatever the caller asks for.

@@ -73,9 +73,8 @@ impl Live {
         };
         let cameras = Cameras::new(settings, source::sinks(engine.clone(), cameras_room));
         let recorder = config.recording.enabled.then(|| {
-            let folder = config.recording.folder.clone();
-            let root = folder.unwrap_or_else(|| config.storage.folder.join("recordings"));
-            recording::Setup { root, identity }
+            let root = config.recordings_folder();
+            recording::Setup { root, reserve_bytes: config.recording.reserve_bytes(), identity }
         });
         let shared = Arc::new(Shared {
             store,

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{room, shared::Shared};
+use crate::health::too_little_space;
 
 /// Lines that may wait for the recorder's thread. A change of 64 people's audiences are 128; the thread looks every
 /// tenth of a second at the latest, unless a disk hangs for as long as this lasts.
@@ -26,6 +27,8 @@ const ENTRIES_MAX: usize = 8_192;
 pub(super) struct Setup {
     /// The folder of packages.
     pub(super) root: PathBuf,
+    /// No recording starts with less free space than this, in bytes; one under way ends at half of it.
+    pub(super) reserve_bytes: u64,
     /// Key and certificate.
     pub(super) identity: Arc<hewei_recorder::Identity>,
 }
@@ -82,6 +85,9 @@ pub(super) async fn start(
     let id = RecordingId::generate();
     let started_at = OffsetDateTime::now_utc();
     let started_mono = hewei_engine::mono_now();
+    if let Some(fault) = too_little_space(&setup.root, setup.reserve_bytes) {
+        return Err(fault);
+    }
     let row = hewei_store::Recording {
         id,
         session_id: session,

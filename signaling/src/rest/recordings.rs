@@ -117,7 +117,7 @@ pub async fn tracks(
     Path(recording): Path<String>,
 ) -> Result<Json<RecordedTracks>, Problem> {
     let recording = find(&app, &claims, &recording, Action::PlayRecording).await?;
-    let package = sealed(&recording)?;
+    let package = sealed(&app, &recording)?;
     let tracks = blocking(move || package::tracks(&package)).await?;
     app.audit(&claims, "recording.view", recording.id, None, &format!("room {}", recording.room_id)).await?;
     let ticket = app.tokens.issue_ticket(&Ticket {
@@ -164,7 +164,7 @@ pub async fn track(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (_, recording) = find_by_ticket(&app, &recording, ticket).await?;
-    let package = sealed(&recording)?;
+    let package = sealed(&app, &recording)?;
     let wanted: TrackId = input::id_in_path(&id, "track")?;
     let found = blocking(move || {
         let tracks = package::tracks(&package)?;
@@ -220,7 +220,7 @@ pub async fn verification(
     Path(recording): Path<String>,
 ) -> Result<Json<Verification>, Problem> {
     let recording = find(&app, &claims, &recording, Action::VerifyRecording).await?;
-    let package = sealed(&recording)?;
+    let package = sealed(&app, &recording)?;
     let asked = app.verifying.ask(claims.participant).ok_or_else(|| {
         Problem::conflict(
             "verification_running",
@@ -266,7 +266,7 @@ pub async fn download(
     method: axum::http::Method,
 ) -> Result<Response, Problem> {
     let (claims, recording) = find_by_ticket(&app, &recording, ticket).await?;
-    let package = sealed(&recording)?;
+    let package = sealed(&app, &recording)?;
     let listed = blocking(move || tar::Listing::of(&package)).await?;
     let name = format!("hewei-{}.tar", recording.id);
     if method == axum::http::Method::GET {
@@ -386,9 +386,9 @@ async fn find_by_ticket(
 }
 
 /// The folder of a sealed package.
-fn sealed(recording: &hewei_store::Recording) -> Result<PathBuf, Problem> {
+fn sealed(app: &App, recording: &hewei_store::Recording) -> Result<PathBuf, Problem> {
     match (recording.state, &recording.package) {
-        (hewei_store::RecordingState::Sealed, Some(package)) => Ok(PathBuf::from(package)),
+        (hewei_store::RecordingState::Sealed, Some(package)) => Ok(app.config.package(package)),
         _ => Err(Problem::conflict(
             "recording_not_sealed",
             "This recording is not sealed.",

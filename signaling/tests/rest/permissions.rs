@@ -19,6 +19,7 @@ fn routes(case: &str, room: &str) -> Vec<(Method, String, Value, &'static [Role]
     let nobody = CameraId::generate().to_string();
     vec![
         get("/api/v1/me".into(), &Role::ALL),
+        get("/api/v1/health".into(), &[Mediator, Leader, Administrator]),
         get("/api/v1/cases".into(), &[Mediator, Lawyer, Leader]),
         get(format!("/api/v1/cases/{case}"), &[Mediator, Lawyer, Leader]),
         post("/api/v1/cases".into(), json!({"number": "n", "title": "t"}), &[Mediator]),

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::mpsc::{Receiver, TryRecvError},
     time::{Duration, Instant},
 };
@@ -19,7 +20,10 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::{Entry, Outcome, Sealed, Setup, Stamped};
-use crate::live::room;
+use crate::{
+    health::{self, ClockWatch},
+    live::room,
+};
 
 /// How long the thread sleeps when no packet comes: the delay of a line in the journal.
 const READ_MAX: Duration = Duration::from_millis(100);
@@ -27,6 +31,8 @@ const READ_MAX: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(200);
 /// The recorder goes on after an error, which may be of the moment; when it writes nothing for this long it has failed.
 const FAILING_MAX: Duration = Duration::from_secs(3);
+/// How often the disk is asked what is left: at 100 Mbit/s 25 MB go in between.
+const SPACE_EVERY: Duration = Duration::from_secs(2);
 /// What the tap still holds at the end is read for this long at most.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -63,6 +69,11 @@ struct Writing {
     tracks: HashMap<TrackId, Track>,
     /// Since when no tick succeeded.
     failing_since: Option<Instant>,
+    clock: ClockWatch,
+    /// Where it writes, and what must stay free there so that it can be sealed. Absent in tests.
+    room_for: Option<(PathBuf, u64)>,
+    /// When the disk was asked last.
+    space_at: Instant,
     /// The first thing that stopped it.
     fault: Option<String>,
     /// The room has dropped its end of the queue.
@@ -88,6 +99,7 @@ impl Feed {
             }
         };
         let mut writing = Writing::new(recording, entries);
+        writing.room_for = Some((setup.root, setup.reserve_bytes / 2));
         let mut ticked = Instant::now();
         let mut told = false;
         let mut drain_until = None;
@@ -127,6 +139,9 @@ impl Writing {
             people: HashMap::new(),
             tracks: HashMap::new(),
             failing_since: None,
+            clock: ClockWatch::new(mono_now(), OffsetDateTime::now_utc()),
+            room_for: None,
+            space_at: Instant::now(),
             fault: None,
             ending: false,
             closed: false,
@@ -241,7 +256,10 @@ impl Writing {
     }
 
     fn tick(&mut self) {
-        match self.recording.tick(mono_now(), OffsetDateTime::now_utc()) {
+        let (now, utc) = (mono_now(), OffsetDateTime::now_utc());
+        self.watch_clock(now, utc);
+        self.watch_space(now);
+        match self.recording.tick(now, utc) {
             Ok(()) => self.failing_since = None,
             Err(error) => {
                 tracing::error!(%error, "the recorder could not write");
@@ -249,6 +267,29 @@ impl Writing {
                     self.fault(error.to_string());
                 }
             }
+        }
+    }
+
+    /// Times in the journal are of a clock that somebody may set meanwhile; `mono_ns` beside them goes on evenly.
+    fn watch_clock(&mut self, now: MonoNs, utc: OffsetDateTime) {
+        if let Some(step) = self.clock.look(now, utc) {
+            let step_s = step.as_seconds_f64();
+            tracing::warn!(step_s, "the server's clock was set during a recording");
+            let what = format!("the server's clock was set by {step_s:+.3} s");
+            self.recording.journal(Event::Fault { what }, now);
+        }
+    }
+
+    /// Stops while there is still room to seal what there is.
+    fn watch_space(&mut self, now: MonoNs) {
+        let Some((root, least_bytes)) = &self.room_for else { return };
+        if self.fault.is_some() || self.space_at.elapsed() < SPACE_EVERY {
+            return;
+        }
+        self.space_at = Instant::now();
+        if let Some(what) = health::too_little_space(root, *least_bytes) {
+            self.recording.journal(Event::Fault { what: what.clone() }, now);
+            self.fault(what);
         }
     }
 
