@@ -74,6 +74,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Space for recordings and how long it lasts, the clock, and how recordings ended. */
+        get: operations["health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/join": {
         parameters: {
             query?: never;
@@ -443,11 +460,76 @@ export interface components {
             /** @enum {string} */
             type: "ping";
         };
+        /** @description The server's clock, as its kernel judges it. */
+        ClockHealth: {
+            /**
+             * Format: double
+             * @description How wrong it may be at most, in milliseconds; absent unless it is synchronised.
+             */
+            error_max_ms?: number | null;
+            /**
+             * Format: double
+             * @description How far it is still to be moved, in milliseconds; absent unless it is synchronised.
+             */
+            offset_ms?: number | null;
+            /** @description Whether something keeps it right. */
+            state: components["schemas"]["ClockState"];
+        };
+        /**
+         * @description Whether a clock is kept right.
+         * @enum {string}
+         */
+        ClockState: "synchronised" | "unsynchronised" | "unknown";
         /**
          * @description The names of the codecs.
          * @enum {string}
          */
         CodecName: "h264" | "vp8" | "opus" | "pcma" | "pcmu";
+        /** @description Space for recordings, and how long it lasts. */
+        DiskHealth: {
+            /**
+             * Format: int64
+             * @description What an hour of session takes, in bytes.
+             */
+            bytes_per_hour: number;
+            /**
+             * Format: int64
+             * @description What the server may still use of it.
+             */
+            free_bytes: number;
+            /**
+             * Format: double
+             * @description Hours of session that still fit above the reserve.
+             */
+            hours_left: number;
+            /**
+             * Format: double
+             * @description Hours of session that were recorded in the last 30 days.
+             */
+            hours_recorded: number;
+            /**
+             * @description When the space ends if it goes on being used as in these days; absent when nothing was recorded in them, or
+             *     when that is more than ten years away.
+             */
+            lasts_until?: string | null;
+            /** @description Whether a recording may start now. */
+            may_record: boolean;
+            /**
+             * @description Whether that was measured, on the sealed recordings of the last 30 days. Otherwise it is the assumption of
+             *     three people at 1.2 Mbit/s of pictures and 40 kbit/s of sound each.
+             */
+            measured: boolean;
+            /**
+             * Format: int64
+             * @description No recording starts with less than this (`recording.reserve_mb`).
+             */
+            reserve_bytes: number;
+            /**
+             * Format: int64
+             * @description Size of the file system of the folder of recordings, in bytes.
+             */
+            total_bytes: number;
+        };
         /**
          * @description Why it is over.
          * @enum {string}
@@ -479,6 +561,18 @@ export interface components {
             room_name?: string | null;
             /** @description Bearer token. */
             token: string;
+        };
+        /** @description How the server is doing. */
+        Health: {
+            /** @description The server's clock. */
+            clock: components["schemas"]["ClockHealth"];
+            disk?: null | components["schemas"]["DiskHealth"];
+            /** @description Recordings of the last 30 days. */
+            recordings: components["schemas"]["RecordingsHealth"];
+            /** @description Since when it runs. */
+            started_at: string;
+            /** @description Version of the program. */
+            version: string;
         };
         /** @description A one-time link. It is shown once, here. */
         Invitation: {
@@ -710,6 +804,24 @@ export interface components {
          * @enum {string}
          */
         RecordingState: "recording" | "sealing" | "sealed" | "failed";
+        /** @description How recordings of the last 30 days ended. */
+        RecordingsHealth: {
+            /**
+             * Format: int64
+             * @description Not sealed, and not to be: their `detail` says why.
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description Of these, with something missing: interrupted and recovered, or ended by a fault. Their `detail` says what.
+             */
+            impaired: number;
+            /**
+             * Format: int64
+             * @description Sealed, in all.
+             */
+            sealed: number;
+        };
         /** @description `POST /api/v1/join`: redeem an invitation's one-time code. */
         RedeemInvitation: {
             /** @description The code from the link (`/join#CODE`). */
@@ -1099,6 +1211,33 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Case"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
                 };
             };
             "4XX": {
