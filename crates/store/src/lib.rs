@@ -4,6 +4,7 @@
 //! what. Called by the server only. One file a noun; each adds its functions to [`Store`].
 
 mod audit;
+pub mod backup;
 mod camera;
 mod case;
 mod invitation;
@@ -16,9 +17,10 @@ mod seal;
 mod usage;
 mod wall;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -74,6 +76,25 @@ pub enum Error {
     /// SQLite says no.
     #[error("database: {0}")]
     Database(sqlx::Error),
+    /// A newer program wrote the database.
+    #[error(
+        "the database is of a newer Hewei (schema {found}, and this program knows {known}): install that version again, \
+         or restore a backup from before the update"
+    )]
+    Newer {
+        /// The newest migration in the database.
+        found: i64,
+        /// The newest one of this program.
+        known: i64,
+    },
+    /// The copy that is kept before the schema changes could not be made.
+    #[error("cannot keep a copy of the database before its schema changes, as {path}: {source}")]
+    NoCopy {
+        /// The copy.
+        path: std::path::PathBuf,
+        /// Why.
+        source: Box<Error>,
+    },
     /// The schema cannot be brought up to date.
     #[error("database schema: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -99,9 +120,41 @@ impl From<sqlx::Error> for Error {
 /// What every function of the store gives.
 pub type Result<T> = std::result::Result<T, Error>;
 
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// The newest schema that this program knows.
+pub fn schema_known() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Refuses a database of a newer program, and keeps a copy of one that is about to change.
+async fn keep_copy(pool: &SqlitePool, path: &Path) -> Result<()> {
+    let mut connection = pool.acquire().await?;
+    let found = backup::schema(&mut connection).await?;
+    let known = schema_known();
+    if found > known {
+        return Err(Error::Newer { found, known });
+    }
+    let next = MIGRATIONS.iter().map(|migration| migration.version).filter(|version| *version > found).min();
+    let Some(next) = next.filter(|_| found > 0) else { return Ok(()) };
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".before-{next:04}"));
+    let copy = PathBuf::from(name);
+    // One is there when an earlier try to change the schema failed, which left the database as it was.
+    match std::fs::remove_file(&copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::Database(sqlx::Error::Io(error)));
+        }
+        _ => {}
+    }
+    let copied = backup::copy_of(&mut connection, &copy).await;
+    copied.map_err(|source| Error::NoCopy { path: copy, source: Box::new(source) })
+}
+
 impl Store {
     /// Opens the database, makes it when there is none, and brings its schema up to date. `key` seals the
-    /// credentials of cameras.
+    /// credentials of cameras. Before the schema of a database changes, a copy of it is kept beside it, named after the
+    /// first migration that it lacks: `hewei.sqlite.before-0003`.
     pub async fn open(path: &Path, key: SealingKey) -> Result<Store> {
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -117,7 +170,8 @@ impl Store {
             .acquire_timeout(Duration::from_secs(10))
             .connect_with(options)
             .await?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
+        keep_copy(&pool, path).await?;
+        MIGRATIONS.run(&pool).await?;
         Ok(Store { pool, key: std::sync::Arc::new(key) })
     }
 
