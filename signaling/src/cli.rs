@@ -16,8 +16,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     auth::{Claims, Tokens},
+    backup,
     config::{Config, ConfigError, Log, LogFormat},
-    demo, openapi,
+    demo,
+    notify::Manager,
+    openapi, ready,
     secrets::Folder,
     serve::Server,
 };
@@ -81,6 +84,31 @@ enum Command {
         /// The hash on a receipt that the package must match.
         #[arg(long)]
         receipt: Option<String>,
+    },
+    /// Put database, keys and recordings into one file, beside a running server too.
+    Backup {
+        /// The file to write; it must not be there yet.
+        file: PathBuf,
+        /// Settings of the server.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Unpack a backup into an empty folder and verify all of it.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// The folder, empty or not there yet: the new storage.folder.
+        #[arg(long)]
+        into: PathBuf,
+    },
+    /// Ask a running server whether it is ready: 0 if so, 1 if not.
+    Health {
+        /// Where to ask; without it the plain HTTP address of the settings.
+        #[arg(long)]
+        url: Option<url::Url>,
+        /// Settings of the server.
+        #[arg(long)]
+        config: Option<PathBuf>,
     },
     /// Print the OpenAPI document.
     Openapi,
@@ -163,6 +191,30 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify { package, json, ca, receipt } => {
             return verify(&package, json, ca.as_deref(), receipt.as_deref());
         }
+        Command::Backup { file, config } => {
+            let config = Config::load(config.as_deref())?;
+            let mut words = String::new();
+            block_on(async {
+                words = backup::backup(&config, &file).await?;
+                Ok(())
+            })?;
+            print(&words)?;
+        }
+        Command::Restore { file, into } => {
+            let mut words = String::new();
+            block_on(async {
+                words = backup::restore(&file, &into).await?;
+                Ok(())
+            })?;
+            print(&words)?;
+        }
+        Command::Health { url, config } => {
+            let url = match url {
+                Some(url) => url,
+                None => ready::address(&Config::load(config.as_deref())?)?,
+            };
+            print(&ready::ask(&url)?)?;
+        }
         Command::Openapi => print(&openapi::text())?,
     }
     Ok(ExitCode::SUCCESS)
@@ -170,8 +222,21 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut end = End::new()?;
+    let manager = Manager::of_environment();
     let server = Server::start(config).await?;
+    let mut alive = None;
+    if let Some(manager) = &manager {
+        manager.ready();
+        alive = Some(tokio::spawn(manager.try_clone()?.keep_alive(server.app().clone())));
+    }
     end.wait().await;
+    if let Some(alive) = alive {
+        // From here on the manager's own time for stopping runs.
+        alive.abort();
+    }
+    if let Some(manager) = &manager {
+        manager.stopping();
+    }
     end.or_again(server.stop()).await
 }
 

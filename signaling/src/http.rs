@@ -48,6 +48,9 @@ pub fn router(app: App) -> Router {
 
 /// `GET /readyz`: whether it makes sense to send anybody here.
 async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
+    if app.live.is_stopping() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n");
+    }
     match app.store.ping().await {
         Ok(()) => (StatusCode::OK, "ok\n"),
         Err(error) => {

@@ -24,6 +24,9 @@ impl Folder {
 
     /// Takes the folder for one server as long as the file is held: two would spoil each other's recordings.
     pub fn lock(&self) -> anyhow::Result<File> {
+        if self.0.join(crate::backup::UNFINISHED).exists() {
+            bail!("{} was not restored to its end: empty it and run hewei restore again", self.0.display());
+        }
         let path = self.0.join("lock");
         let open = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
         let file = open.with_context(|| format!("{}", path.display()))?;

@@ -32,7 +32,10 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Ending sessions and sealing their recordings gets this long, so that all is over within ten seconds.
-const LIVE_END_MAX: Duration = Duration::from_secs(8);
+const LIVE_END_MAX: Duration = Duration::from_secs(7);
+
+/// The media threads and the database get this long each.
+const CLOSE_MAX: Duration = Duration::from_millis(500);
 
 /// A running server.
 pub struct Server {
@@ -152,13 +155,14 @@ impl Server {
         &self.listening
     }
 
-    /// Takes no more connections, ends sessions and seals their recordings, and ends media. Within ten seconds.
+    /// Ends sessions and seals their recordings, takes no more connections, and ends media. Within ten seconds. Until
+    /// the recordings are sealed `/readyz` says that the server stops, and whoever wants in is told so.
     pub async fn stop(mut self) {
         tracing::info!("stopping");
-        self.stop.send_replace(true);
         if tokio::time::timeout(LIVE_END_MAX, self.app.live.shutdown()).await.is_err() {
             tracing::error!("sessions and recordings did not end in time");
         }
+        self.stop.send_replace(true);
         while self.listeners.join_next().await.is_some() {}
         if let Some(task) = self.keep_fresh {
             task.abort();
@@ -166,9 +170,11 @@ impl Server {
         let engine = self.app.engine.clone();
         // It waits for threads.
         let ended = tokio::task::spawn_blocking(move || engine.shutdown());
-        if tokio::time::timeout(GRACE, ended).await.is_err() {
+        if tokio::time::timeout(CLOSE_MAX, ended).await.is_err() {
             tracing::error!("the media engine did not end in time");
         }
-        self.app.store.close().await;
+        if tokio::time::timeout(CLOSE_MAX, self.app.store.close()).await.is_err() {
+            tracing::error!("the database was not closed in time; what is written is safe");
+        }
     }
 }

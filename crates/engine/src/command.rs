@@ -9,12 +9,34 @@ use crate::{Offer, OfferError, source, tap};
 pub(crate) enum Command {
     OpenRoom,
     CloseRoom,
-    Offer { offer: Box<Offer>, parsed: Box<sdp::Offer>, reply: oneshot::Sender<Result<String, OfferError>> },
-    ClosePeer { peer: PeerId },
-    SetAudience { publisher: Publisher, kind: MediaKind, audience: Audience, done: oneshot::Sender<()> },
-    OpenTap { tap: Box<tap::Writer> },
-    RequestKeyframe { track: TrackId },
-    OpenSource { publisher: Publisher, reader: Box<source::Reader> },
+    Offer {
+        offer: Box<Offer>,
+        parsed: Box<sdp::Offer>,
+        reply: oneshot::Sender<Result<String, OfferError>>,
+    },
+    ClosePeer {
+        peer: PeerId,
+    },
+    SetAudience {
+        publisher: Publisher,
+        kind: MediaKind,
+        audience: Audience,
+        done: oneshot::Sender<()>,
+    },
+    OpenTap {
+        tap: Box<tap::Writer>,
+    },
+    RequestKeyframe {
+        track: TrackId,
+    },
+    OpenSource {
+        publisher: Publisher,
+        reader: Box<source::Reader>,
+    },
+    /// Shows that the shard still takes commands.
+    Ping {
+        reply: oneshot::Sender<()>,
+    },
     Stop,
 }
 

@@ -157,6 +157,16 @@ impl Engine {
         self.shards.counters()
     }
 
+    /// Waits until every shard has answered; false when one cannot. A shard that hangs is waited for without end.
+    pub async fn answers(&self) -> bool {
+        for answer in self.shards.ping() {
+            if answer.await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Closes every peer and ends the shards; returns when the threads are done.
     pub fn shutdown(&self) {
         self.shards.shutdown();

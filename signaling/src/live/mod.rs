@@ -41,9 +41,9 @@ use crate::{
 };
 
 /// Rooms get this long to tell everybody that the server stops.
-const ROOMS_END_MAX: Duration = Duration::from_secs(3);
+const ROOMS_END_MAX: Duration = Duration::from_secs(2);
 /// Packages get this long to be sealed at the end. One that needs longer is found unsealed at the next start.
-const SEALING_MAX: Duration = Duration::from_secs(6);
+const SEALING_MAX: Duration = Duration::from_millis(4_500);
 
 /// A room may close between being found and being spoken to; once more finds the next one.
 const TRIES: usize = 3;
@@ -104,6 +104,11 @@ impl Live {
         self.shared.rooms.get(&room).is_some_and(|handle| handle.is_live())
     }
 
+    /// Whether the server is stopping: nobody new is let in.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.is_stopping()
+    }
+
     /// Open rooms and the people in them, for metrics.
     pub fn totals(&self) -> (u64, u64) {
         self.shared
@@ -140,12 +145,14 @@ impl Live {
         self.shared.stopping.store(true, Ordering::Release);
         self.wall.stop();
         let rooms: Vec<room::Handle> = self.shared.rooms.iter().map(|room| room.value().clone()).collect();
-        for room in rooms {
-            // A room whose queue stays full is not waited for.
-            let stop = room.send(room::Command::Stop);
-            let _ = tokio::time::timeout(Duration::from_secs(1), stop).await;
-        }
-        if !self.shared.tasks.finish(ROOMS_END_MAX).await {
+        let ended = async {
+            // All at once: a room whose queue stays full holds up no other.
+            for room in rooms {
+                tokio::spawn(async move { room.send(room::Command::Stop).await });
+            }
+            self.shared.tasks.finish(ROOMS_END_MAX).await
+        };
+        if !ended.await {
             tracing::error!("some rooms did not end in time");
         }
         if !self.shared.sealing.finish(SEALING_MAX).await {

@@ -20,7 +20,7 @@ use dashmap::{DashMap, Entry};
 use hewei_model::{Publisher, RoomId};
 use hewei_peer::Identity;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Config, Event, SourceWriter, StartError, byte_ring,
@@ -211,6 +211,21 @@ impl Shards {
         let sent = shard.commands.send(Addressed { room, command }).is_ok();
         shard.waker.wake();
         sent
+    }
+
+    /// Asks every shard for a sign of life; a reply that is dropped comes from one that has ended or is full of
+    /// commands.
+    pub(crate) fn ping(&self) -> Vec<oneshot::Receiver<()>> {
+        let ask = |shard: &ShardHandle| {
+            let (reply, answer) = oneshot::channel();
+            // The room does not matter. Never waits: a shard that hangs has a full queue in the end.
+            let ping = Addressed { room: RoomId::from_u128(0), command: Command::Ping { reply } };
+            if shard.commands.try_send(ping).is_ok() {
+                shard.waker.wake();
+            }
+            answer
+        };
+        self.shards.iter().map(ask).collect()
     }
 
     pub(crate) fn open_source(&self, room: RoomId, publisher: Publisher) -> Option<SourceWriter> {

@@ -362,6 +362,10 @@ impl Shard {
                     backlog.extend(events);
                 }
             }
+            Command::Ping { reply } => {
+                // Whoever asked may have given up.
+                let _ = reply.send(());
+            }
             Command::Stop => {}
         }
     }
