@@ -271,6 +271,8 @@ withServer('the main action of each page is reached and done by the keyboard alo
   await tabTo(operator, 'open-wall')
   await operator.page.keyboard.press('Enter')
   await operator.get('wall-purpose-reason').waitFor()
+  await tabTo(operator, 'wall-purpose-patrol')
+  await operator.page.keyboard.press('Space')
   await tabTo(operator, 'wall-purpose-reason')
   await operator.page.keyboard.type('周五零点夜查')
   await operator.page.keyboard.press('Enter')

@@ -122,6 +122,7 @@ export async function tour(server, { language, sitDown, visit, cameras = [] }) {
     await person.get('open-wall').click()
     await person.get('wall-open').waitFor()
     await visit('wall-purpose', person)
+    await person.get('wall-purpose-patrol').check()
     await person.get('wall-purpose-reason').fill(words.reason)
     await person.get('wall-open').click()
     const state = cameras.length > 0 ? 'live' : 'unreachable'

@@ -65,7 +65,7 @@ class Wall {
     await this.operator.enter(this.server, this.token)
     await page.locator(`[data-wall="${id}"]`).getByTestId('open-wall').click()
     await this.operator.get('wall-open').click()
-    await page.getByRole('alert').waitFor()
+    await page.getByRole('alert').first().waitFor()
     assert.equal(await this.operator.get('wall-tile').count(), 0)
 
     // Nor by a client that skips the form.
@@ -88,6 +88,7 @@ class Wall {
 
   async shows() {
     const { page } = this.operator
+    await this.operator.get('wall-purpose-patrol').check()
     await this.operator.get('wall-purpose-reason').fill(REASON)
     await this.operator.get('wall-open').click()
     await until('four live pictures', async () => {

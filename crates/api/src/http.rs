@@ -143,6 +143,10 @@ pub struct Room {
     pub name: String,
     /// How many people are in it now, lobby included.
     pub people: u32,
+    /// How many of them wait in the lobby.
+    pub waiting: u32,
+    /// Whether anybody was ever invited into it.
+    pub invited: bool,
     /// Whether a session is running.
     pub live: bool,
 }

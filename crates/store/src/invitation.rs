@@ -65,6 +65,15 @@ impl Store {
         Ok(())
     }
 
+    /// Whether anybody was ever invited into a room.
+    pub async fn has_invitations(&self, room: RoomId) -> Result<bool> {
+        let found = sqlx::query("SELECT 1 FROM invitations WHERE room_id = ? LIMIT 1")
+            .bind(room.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(found.is_some())
+    }
+
     /// Redeems a code: of all who try, one succeeds, once. [`Error::InvitationUsed`] for one that was redeemed,
     /// [`Error::InvitationUnknown`] for anything else.
     pub async fn redeem(&self, code: &str, now: OffsetDateTime) -> Result<Redeemed> {

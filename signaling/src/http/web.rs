@@ -42,7 +42,10 @@ const NOT_BUILT: &str = "<!doctype html><meta charset=utf-8><title>Hewei</title>
 
 fn is_page(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    matches!(first, "" | "index.html" | "join" | "enter" | "room" | "wall" | "case")
+    matches!(
+        first,
+        "" | "index.html" | "join" | "enter" | "setup" | "account" | "demo" | "room" | "wall" | "case"
+    )
 }
 
 fn find(path: &str) -> Option<&'static [u8]> {

@@ -99,6 +99,11 @@ impl Live {
         self.shared.rooms.get(&room).map_or(0, |handle| handle.people())
     }
 
+    /// How many people wait in the lobby of a room.
+    pub fn waiting(&self, room: RoomId) -> u32 {
+        self.shared.rooms.get(&room).map_or(0, |handle| handle.waiting())
+    }
+
     /// Whether a session is running in a room.
     pub fn is_live(&self, room: RoomId) -> bool {
         self.shared.rooms.get(&room).is_some_and(|handle| handle.is_live())

@@ -127,6 +127,7 @@ pub(super) struct Handle {
 #[derive(Debug, Default)]
 struct Gauges {
     people: AtomicU32,
+    waiting: AtomicU32,
     live: AtomicBool,
 }
 
@@ -142,6 +143,10 @@ impl Handle {
 
     pub(super) fn people(&self) -> u32 {
         self.gauges.people.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn waiting(&self) -> u32 {
+        self.gauges.waiting.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_live(&self) -> bool {

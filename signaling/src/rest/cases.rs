@@ -129,7 +129,7 @@ pub async fn create_room(
     };
     app.store.add_room(&room).await?;
     app.audit(&claims, "room.create", room.id, None, &room.name).await?;
-    Ok((StatusCode::CREATED, Json(to_wire(&app, room))))
+    Ok((StatusCode::CREATED, Json(to_wire(&app, room).await?)))
 }
 
 /// Make a one-time link into a room.
@@ -194,27 +194,30 @@ pub async fn make_invitation(
 
 /// A case with those of its rooms that the token opens.
 async fn with_rooms(app: &App, claims: &Claims, case: hewei_store::Case) -> Result<Case, Problem> {
-    let rooms = app.store.rooms_of_case(case.id).await?;
+    let mut rooms = Vec::new();
+    for room in app.store.rooms_of_case(case.id).await? {
+        if claims.opens(room.id) {
+            rooms.push(to_wire(app, room).await?);
+        }
+    }
     Ok(Case {
         id: case.id.to_string(),
         number: case.number,
         title: case.title,
         region_id: case.region_id.map(|id| id.to_string()),
         created_at: wire::rfc3339(case.created_at),
-        rooms: rooms
-            .into_iter()
-            .filter(|room| claims.opens(room.id))
-            .map(|room| to_wire(app, room))
-            .collect(),
+        rooms,
     })
 }
 
-fn to_wire(app: &App, room: hewei_store::Room) -> Room {
-    Room {
+async fn to_wire(app: &App, room: hewei_store::Room) -> Result<Room, Problem> {
+    Ok(Room {
         people: app.live.people(room.id),
+        waiting: app.live.waiting(room.id),
+        invited: app.store.has_invitations(room.id).await?,
         live: app.live.is_live(room.id),
         id: room.id.to_string(),
         case_id: room.case_id.to_string(),
         name: room.name,
-    }
+    })
 }

@@ -233,7 +233,7 @@ async fn the_mediator_ends_the_session_and_the_package_is_sealed() {
     let mut party = server.enter(Role::Party).await;
     party.hear("welcome_room").await;
     assert!(live.is_live(server.room));
-    assert_eq!(live.people(server.room), 2);
+    assert_eq!((live.people(server.room), live.waiting(server.room)), (2, 1));
 
     mediator.say(json!({ "type": "end_session" })).await;
     let ended = mediator.hear("ended").await;

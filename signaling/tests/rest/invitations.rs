@@ -58,6 +58,20 @@ async fn of_twenty_who_open_one_link_at_once_one_gets_in() {
 }
 
 #[tokio::test]
+async fn a_room_says_whether_anybody_was_invited() {
+    let server = TestServer::start().await;
+    let (case, room) = server.case_with_room("2026-1").await;
+    let path = format!("/api/v1/cases/{case}");
+    let token = server.token(Role::Mediator);
+    let asked = async || get(&path).token(&token).to(server.address()).await.json()["rooms"][0].clone();
+    let before = asked().await;
+    assert_eq!((&before["invited"], &before["waiting"]), (&json!(false), &json!(0)));
+    invite(&server, room).await;
+    assert_eq!(asked().await["invited"], true);
+    server.server.stop().await;
+}
+
+#[tokio::test]
 async fn a_wrong_name_does_not_use_up_the_link() {
     let server = TestServer::start().await;
     let (_, room) = server.case_with_room("2026-1").await;

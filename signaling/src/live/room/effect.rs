@@ -33,7 +33,9 @@ impl Room {
             self.lists_next = now + LISTS_EVERY;
         }
         let people = self.seats.iter().filter(|seat| seat.listed).count();
+        let waiting = self.seats.iter().filter(|seat| seat.listed && !seat.admitted).count();
         self.gauges.people.store(people as u32, Ordering::Relaxed);
+        self.gauges.waiting.store(waiting as u32, Ordering::Relaxed);
         self.gauges.live.store(self.session.is_some(), Ordering::Relaxed);
     }
 

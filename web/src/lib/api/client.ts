@@ -1,7 +1,8 @@
 // Calls of `/api/v1/`. A failure is always a `Failure` with something to show to a person.
 
-import { t, type Key } from '../i18n/index.svelte'
+import { renew } from '../renewal'
 import { session } from '../session.svelte'
+import { isUnknownBearer, request, type Method } from './request'
 import type {
   AuditRow,
   Camera,
@@ -16,7 +17,6 @@ import type {
   NewRegion,
   NewRoom,
   NewWall,
-  Problem,
   Purpose,
   RecordedTracks,
   Recording,
@@ -27,85 +27,20 @@ import type {
   Wall,
 } from './types'
 
-export class Failure extends Error {
-  constructor(readonly problem: Problem) {
-    super(problem.title)
-  }
-}
+export { Failure, failureText, problemText } from './request'
 
-const OFFLINE: Problem = { type: 'offline', title: 'offline', status: 0, detail: '' }
-
-/** The sentence a person reads: ours if we know the problem, else the server's own words. */
-export function problemText(problem: Problem): { title: string; detail: string } {
-  const known = PROBLEMS[lastWord(problem.type)]
-  if (known) return { title: t(known), detail: '' }
-  return { title: problem.title, detail: problem.detail }
-}
-
-/** As `problemText`, for anything that was thrown. */
-export function failureText(error: unknown): { title: string; detail: string } {
-  if (error instanceof Failure) return problemText(error.problem)
-  return { title: t('problem.unknown'), detail: error instanceof Error ? error.message : String(error) }
-}
-
-const PROBLEMS: Record<string, Key> = {
-  offline: 'problem.offline',
-  invitation_used: 'problem.invitation_used',
-  invitation_unknown: 'problem.invitation_unknown',
-  token_missing: 'problem.unauthorized',
-  token_invalid: 'problem.unauthorized',
-  token_expired: 'problem.unauthorized',
-  not_found: 'problem.not_found',
-  role_forbidden: 'problem.forbidden',
-  room_forbidden: 'problem.other_room',
-  mediator_only: 'problem.mediator_only',
-  participant_not_found: 'problem.participant_gone',
-  purpose_required: 'problem.purpose_required',
-  recording_not_sealed: 'problem.not_sealed',
-  ticket_invalid: 'problem.ticket',
-  taken: 'problem.taken',
-  room_full: 'problem.room_full',
-  too_many: 'problem.room_full',
-  too_many_open: 'problem.too_many_open',
-  too_many_requests: 'problem.busy',
-  rate_limited: 'problem.busy',
-  busy: 'problem.server_busy',
-  internal: 'problem.server_fault',
-}
-
-function lastWord(type: string): string {
-  return type.split(/[/#:]/).at(-1) ?? type
-}
-
-async function call<T>(method: 'GET' | 'POST', path: string, body?: unknown): Promise<T> {
-  const headers = new Headers({ accept: 'application/json' })
-  const token = session.token
-  if (token !== null) headers.set('authorization', `Bearer ${token}`)
-  const init: RequestInit = { method, headers, cache: 'no-store' }
-  if (body !== undefined) {
-    headers.set('content-type', 'application/json')
-    init.body = JSON.stringify(body)
-  }
-  let response: Response
+/** As `request`. When the token of an account has run out, a fresh one is got and the call made again, once. */
+async function call<T>(method: Method, path: string, body?: unknown): Promise<T> {
   try {
-    response = await fetch(`/api/v1/${path}`, init)
-  } catch {
-    throw new Failure(OFFLINE)
-  }
-  if (!response.ok) throw new Failure(await readProblem(response))
-  return (await response.json()) as T
-}
-
-async function readProblem(response: Response): Promise<Problem> {
-  try {
-    const body = (await response.json()) as Partial<Problem>
-    if (typeof body.type === 'string' && typeof body.title === 'string') {
-      return { type: body.type, title: body.title, status: response.status, detail: body.detail ?? '' }
+    return (await request<T>(method, path, body)).value
+  } catch (error) {
+    if (!isUnknownBearer(error) || !session.current?.account) throw error
+    if (!(await renew())) {
+      session.signedOut(true)
+      throw error
     }
-  } catch {
-    // Not JSON: something between us and the server answered.
+    return (await request<T>(method, path, body)).value
   }
-  return { type: `http_${response.status}`, title: t('problem.unknown'), status: response.status, detail: `HTTP ${response.status}` }
 }
 
 const id = encodeURIComponent

@@ -852,6 +852,8 @@ export interface components {
             case_id: string;
             /** @description Id. */
             id: string;
+            /** @description Whether anybody was ever invited into it. */
+            invited: boolean;
             /** @description Whether a session is running. */
             live: boolean;
             /** @description Name. */
@@ -861,6 +863,11 @@ export interface components {
              * @description How many people are in it now, lobby included.
              */
             people: number;
+            /**
+             * Format: int32
+             * @description How many of them wait in the lobby.
+             */
+            waiting: number;
         };
         /** @description From the server. */
         ServerMessage: {

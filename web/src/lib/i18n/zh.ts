@@ -55,6 +55,8 @@ export const zh = {
   'home.cases_empty_other': '调解员建好案件后，会显示在这里。',
   'home.enter_room': '进入调解室',
   'home.enter_consent': '进门时会问您：是否同意录制您自己的声音和画面。进入后可在「人员」里改。',
+  'home.room_waiting': '{n} 人在等候，请您进去',
+  'home.nobody_invited': '还没有邀请任何人。把链接发给各方，他们才能进来。',
   'home.room_live': '正在调解',
   'home.room_idle': '无人',
   'home.room_people': '{n} 人已到',
@@ -164,7 +166,8 @@ export const zh = {
   'join.mic_choose': '选择麦克风',
   'join.cam_choose': '选择摄像头',
   'join.consent': '同意录制您的声音和画面吗？',
-  'join.consent_text': '录制用来留存调解过程，封存后任何改动都能查出。不同意也可以参加，通话中随时能改。',
+  'join.consent_text': '录制由本调解中心保存，用来留存调解过程。只有调解员、值班律师和值班领导能播放，每次查看都有记录；封存后任何改动都能查出。',
+  'join.consent_free': '不同意也可以参加，通话中随时能改。',
   'join.yes': '同意录制',
   'join.no': '不录我',
   'join.choose_consent': '请先选择是否同意录制。',
@@ -176,7 +179,7 @@ export const zh = {
 
   'door.recorded': '本次调解会录制。',
   'door.question': '同意录制您自己的声音和画面吗？',
-  'door.text': '不同意也可以参加；进入后随时能在「人员」里改。',
+  'door.text': '不同意也可以参加，进入后随时能在「人员」里改。',
 
   'device.asking': '浏览器会询问能否使用，请点「允许」。',
   'device.audio_on': '麦克风正常',
@@ -201,7 +204,7 @@ export const zh = {
 
   'room.connecting': '正在进入…',
   'room.lobby_title': '您已到等候室',
-  'room.lobby_text': '调解员会请您进去。请稍等，不要关闭这个页面。',
+  'room.lobby_text': '已经告诉调解员您到了，他们会请您进去。请稍等，不要关闭这个页面。',
   'room.lobby_waited': '已等 {time}',
   'room.lobby_alone': '等候时，没有人能看到或听到您。',
   'room.me': '我',
@@ -266,7 +269,7 @@ export const zh = {
   'room.can_close': '现在可以关闭这个页面。',
   'room.refused': '暂时不能进入',
 
-  'camera.idle': '未打开',
+  'camera.idle': '没有人在看',
   'camera.connecting': '正在连接',
   'camera.live': '画面正常',
   'camera.unreachable': '摄像机没有应答',
@@ -282,6 +285,7 @@ export const zh = {
   'wall.purpose_title': '打开大屏要说明用途',
   'wall.purpose_text': '谁、为什么、看到几点，都会写入审计日志。到时自动关闭。',
   'wall.kind': '用途',
+  'wall.kind_missing': '请选择用途。',
   'wall.kind_patrol': '零点夜查',
   'wall.kind_incident': '突发事件',
   'wall.kind_case': '案件需要',
