@@ -1,4 +1,4 @@
-//! What outlives a restart: cases, rooms, cameras, walls, recordings, purposes and the audit log.
+//! What outlives a restart: cases, rooms, cameras, walls, recordings, purposes, sessions under way and the audit log.
 //!
 //! Owns the SQLite file and the key that seals camera credentials in it; decides nothing about who may read
 //! what. Called by the server only. One file a noun; each adds its functions to [`Store`].
@@ -14,6 +14,7 @@ mod region;
 mod room;
 mod row;
 mod seal;
+mod seat;
 mod usage;
 mod wall;
 
@@ -34,6 +35,7 @@ pub use recording::{Recording, RecordingState};
 pub use region::Region;
 pub use room::Room;
 pub use seal::SealingKey;
+pub use seat::{LiveSeat, LiveSession};
 pub use usage::{Endings, SealedPackage};
 pub use wall::Wall;
 

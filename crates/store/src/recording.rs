@@ -165,6 +165,17 @@ impl Store {
             .transpose()
     }
 
+    /// The newest recording of a session.
+    pub async fn last_recording_of(&self, session: SessionId) -> Result<Option<Recording>> {
+        sqlx::query(select("WHERE session_id = ? ORDER BY started_at DESC, id DESC LIMIT 1"))
+            .bind(session.to_string())
+            .fetch_optional(&self.pool)
+            .await?
+            .as_ref()
+            .map(read)
+            .transpose()
+    }
+
     /// The newest recordings first, at most `limit`; of one case or one room when these are given.
     pub async fn recordings(
         &self,

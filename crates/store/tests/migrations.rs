@@ -68,8 +68,8 @@ fn id<T: std::str::FromStr>(number: u8) -> T {
 async fn every_earlier_schema_keeps_its_rows() {
     let folder = tempfile::tempdir().expect("a folder");
     let versions: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
-    assert_eq!(versions, (1..=schema_known()).collect::<Vec<_>>(), "no number is left out");
-    for schema in versions {
+    assert!(versions.is_sorted_by(|one, next| one < next), "each has a number of its own: {versions:?}");
+    for &schema in &versions {
         let path = database_of(schema, folder.path()).await;
         let store = Store::open(&path, SealingKey::new(&[1; 32])).await.expect("opens");
         let case = store.case(id::<CaseId>(3)).await.expect("reads").expect("the case");
@@ -104,7 +104,8 @@ async fn every_earlier_schema_keeps_its_rows() {
         store.close().await;
 
         let changed = schema < schema_known();
-        let copy = folder.path().join(format!("{schema}.sqlite.before-{:04}", schema + 1));
+        let next = versions.iter().copied().find(|version| *version > schema).unwrap_or(schema + 1);
+        let copy = folder.path().join(format!("{schema}.sqlite.before-{next:04}"));
         assert_eq!(copy.exists(), changed, "{}", copy.display());
         if changed {
             use std::os::unix::fs::PermissionsExt;

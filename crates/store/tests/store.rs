@@ -7,8 +7,8 @@ use hewei_model::{
     WallId,
 };
 use hewei_store::{
-    AuditEntry, Camera, Case, Credentials, Error, Invitation, Purpose, PurposeKind, Recording,
-    RecordingState, Region, Room, SealingKey, Store, Wall,
+    AuditEntry, Camera, Case, Credentials, Error, Invitation, LiveSeat, LiveSession, Purpose, PurposeKind,
+    Recording, RecordingState, Region, Room, SealingKey, Store, Wall,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -309,4 +309,51 @@ async fn recordings_by_case_and_room_and_those_left_open_fail() {
         counts.insert((state.as_str(), f.store.count_recordings(state).await.expect("counts")));
     }
     assert_eq!(counts, BTreeSet::from([("failed", 1), ("recording", 0), ("sealed", 1)]));
+}
+
+fn live_seat(name: &str) -> LiveSeat {
+    LiveSeat {
+        participant: ParticipantId::generate(),
+        name: name.into(),
+        role: Role::Party,
+        admitted: false,
+        record: true,
+        audio_muted: false,
+        video_muted: true,
+        listed: true,
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_kept_as_it_is_now_until_it_ends() {
+    let f = fixture().await;
+    let mut session = LiveSession {
+        id: SessionId::generate(),
+        room_id: f.room.id,
+        began_at: f.now,
+        seats: vec![live_seat("甲"), live_seat("乙"), live_seat("丙")],
+        removed: BTreeSet::from([ParticipantId::generate()]),
+    };
+    f.store.keep_session(None, &session).await.expect("keeps");
+    assert_eq!(f.store.live_sessions().await.expect("reads"), [session.clone()]);
+
+    // One is let in, one goes, one comes, and another is sent out in place of the one before.
+    let before = session.clone();
+    session.seats[0].admitted = true;
+    session.seats[0].record = false;
+    session.seats.remove(1);
+    session.seats.push(live_seat("丁"));
+    session.removed = BTreeSet::from([ParticipantId::generate()]);
+    f.store.keep_session(Some(&before), &session).await.expect("keeps");
+    assert_eq!(f.store.live_sessions().await.expect("reads"), [session.clone()]);
+    // Whatever was written before.
+    f.store.keep_session(None, &session).await.expect("keeps");
+    assert_eq!(f.store.live_sessions().await.expect("reads"), [session.clone()]);
+
+    // The next session in the room takes the place of one that nobody ended.
+    let next = LiveSession { id: SessionId::generate(), seats: vec![live_seat("戊")], ..session.clone() };
+    f.store.keep_session(Some(&session), &next).await.expect("keeps");
+    assert_eq!(f.store.live_sessions().await.expect("reads"), [next]);
+    f.store.forget_session(f.room.id).await.expect("forgets");
+    assert_eq!(f.store.live_sessions().await.expect("reads"), []);
 }
