@@ -90,6 +90,7 @@ impl Live {
         let wall = wall::open(&shared);
         let live = Live { shared, wall };
         live.register_cameras().await.context("cannot read the cameras from the database")?;
+        live.restore().await.context("cannot read the unfinished sessions from the database")?;
         tokio::spawn(dispatch(live.clone(), events));
         Ok(live)
     }
@@ -182,6 +183,29 @@ impl Live {
         }
     }
 
+    /// Takes up the sessions that an earlier run did not end, each in its room, for its people to come back to.
+    async fn restore(&self) -> Result<(), hewei_store::Error> {
+        for session in self.shared.store.live_sessions().await? {
+            let id = session.room_id;
+            let Some(info) = self.info(id).await? else { continue };
+            self.shared.rooms.insert(id, room::open(&self.shared, info, Some(session)));
+        }
+        Ok(())
+    }
+
+    /// What is known of a room, if there is one.
+    async fn info(&self, id: RoomId) -> Result<Option<room::Info>, hewei_store::Error> {
+        let Some(room) = self.shared.store.room(id).await? else { return Ok(None) };
+        let Some(case) = self.shared.store.case(room.case_id).await? else { return Ok(None) };
+        Ok(Some(room::Info {
+            id,
+            name: room.name,
+            case_id: case.id,
+            case_number: case.number,
+            case_title: case.title,
+        }))
+    }
+
     /// Somebody comes into a room at a browser. Gives the room to speak to.
     async fn enter(&self, room: RoomId, entry: room::Entry) -> Result<room::Handle, Problem> {
         for _ in 0..TRIES {
@@ -230,16 +254,8 @@ impl Live {
         if let Some(handle) = self.shared.rooms.get(&id) {
             return Ok(handle.value().clone());
         }
-        let room = self.shared.store.room(id).await?.ok_or_else(|| Problem::not_found("room"))?;
-        let case = self.shared.store.case(room.case_id).await?.ok_or_else(|| Problem::not_found("case"))?;
-        let info = room::Info {
-            id,
-            name: room.name,
-            case_id: case.id,
-            case_number: case.number,
-            case_title: case.title,
-        };
-        let handle = self.shared.rooms.entry(id).or_insert_with(|| room::open(&self.shared, info));
+        let info = self.info(id).await?.ok_or_else(|| Problem::not_found("room"))?;
+        let handle = self.shared.rooms.entry(id).or_insert_with(|| room::open(&self.shared, info, None));
         Ok(handle.value().clone())
     }
 }

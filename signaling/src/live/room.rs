@@ -1,12 +1,14 @@
 //! One mediation room while somebody is in it: a task that owns its seats, its session and its audiences.
 //!
 //! Commands come in over one bounded queue, the engine's events over the [`Inbox`]. After each of them the task
-//! *settles*: first the audiences take effect in the engine, then people are told ([`effect`]). So nobody ever
-//! reads of a change that is not in force.
+//! *settles*: first the audiences take effect in the engine, then what outlives the server is written down
+//! ([`kept`]), then people are told ([`effect`]). So nobody ever reads of a change that is not in force or that a
+//! crash would undo.
 
 mod audit;
 mod effect;
 mod entry;
+mod kept;
 mod media;
 mod said;
 mod seat;
@@ -32,7 +34,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
 
 pub(super) use self::media::{answer, plan, room_of};
-use self::{seat::Seat, session::Session};
+use self::{kept::Kept, seat::Seat, session::Session};
 use super::{inbox::Inbox, outbox::Outbox, shared::Shared};
 use crate::{auth::Claims, problem::Problem};
 
@@ -169,6 +171,8 @@ struct Room {
     /// connections comes in without the mediator's leave, whatever the role.
     removed: BTreeSet<ParticipantId>,
     session: Option<Session>,
+    /// What the database holds of it.
+    kept: Kept,
     /// What the engine enforces now; what is not here is nobody.
     in_effect: BTreeMap<(ParticipantId, MediaKind), Audience>,
     /// Told once the audiences are in effect.
@@ -182,13 +186,18 @@ struct Room {
     over: bool,
 }
 
-/// Starts the task of a room. The caller puts the handle into the directory.
-pub(super) fn open(shared: &Arc<Shared>, info: Info) -> Handle {
+/// Starts the task of a room, with the session that an earlier run of the server did not end if there is one. The
+/// caller puts the handle into the directory.
+pub(super) fn open(shared: &Arc<Shared>, info: Info, unfinished: Option<hewei_store::LiveSession>) -> Handle {
     let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
     let inbox = Arc::new(Inbox::default());
     let gauges = Arc::<Gauges>::default();
     let span = tracing::info_span!("room", room = %info.id);
-    let room = Room { gauges: gauges.clone(), ..Room::new(info, shared, sender.downgrade()) };
+    let mut room = Room { gauges: gauges.clone(), ..Room::new(info, shared, sender.downgrade()) };
+    if let Some(session) = unfinished {
+        room.restore(session);
+    }
+    room.show_gauges();
     shared.tasks.spawn(room.run(receiver, inbox.clone()).instrument(span));
     Handle { commands: sender, inbox, gauges }
 }
@@ -203,6 +212,7 @@ impl Room {
             seats: Vec::new(),
             removed: BTreeSet::new(),
             session: None,
+            kept: Kept::default(),
             in_effect: BTreeMap::new(),
             to_tell: Vec::new(),
             lists_next: Instant::now(),

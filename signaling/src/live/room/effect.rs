@@ -1,4 +1,4 @@
-//! Settling: what was decided takes effect in the engine, then people are told.
+//! Settling: what was decided takes effect in the engine, is written down, and then people are told.
 
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Instant};
 
@@ -9,13 +9,14 @@ use super::{LISTS_EVERY, Room, seat};
 use crate::live::{policy, recording};
 
 impl Room {
-    /// Brings the engine and everybody's list in line with the seats. Who does not read is given up, which may
+    /// Brings the engine, the database and everybody's list in line with the seats. Who does not read is given up, which may
     /// change the lists again.
     pub(super) async fn settle(&mut self) {
         let now = Instant::now();
         let lists_due = self.lists_next <= now;
         loop {
             self.apply_audiences().await;
+            self.keep().await;
             let mut lost = self.send_told();
             if lists_due {
                 lost.extend(self.send_lists());
@@ -32,6 +33,10 @@ impl Room {
         if lists_due {
             self.lists_next = now + LISTS_EVERY;
         }
+        self.show_gauges();
+    }
+
+    pub(super) fn show_gauges(&self) {
         let people = self.seats.iter().filter(|seat| seat.listed).count();
         let waiting = self.seats.iter().filter(|seat| seat.listed && !seat.admitted).count();
         self.gauges.people.store(people as u32, Ordering::Relaxed);

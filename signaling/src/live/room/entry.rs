@@ -7,7 +7,7 @@ use hewei_model::{ParticipantId, PeerId};
 
 use super::{
     Entry, PEOPLE_MAX, Room, SEATS_MAX,
-    seat::{Kind, Link, Seat, Source},
+    seat::{Kind, Link, Seat},
 };
 use crate::{
     live::{problems, recording},
@@ -39,9 +39,12 @@ impl Room {
         let seat = match self.seats.iter().position(|seat| seat.id == id) {
             Some(place) => {
                 let seat = &mut self.seats[place];
-                // The newest word of the person: they may have chosen anew on the join page.
+                // The newest word of the person: they may have chosen anew on the join page. What was muted stays so
+                // until they say otherwise.
                 seat.record = entry.record;
-                (seat.audio, seat.video) = (Source::default(), Source::default());
+                (seat.audio.flows, seat.video.flows) = (false, false);
+                // An account may have got another name or role since.
+                (seat.name, seat.role) = (entry.claims.name.clone(), entry.claims.role);
                 (seat.listed, seat.away_since) = (true, None);
                 seat
             }

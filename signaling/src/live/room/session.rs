@@ -10,6 +10,10 @@ use crate::live::{policy, recording};
 /// One sitting.
 pub(super) struct Session {
     id: SessionId,
+    began_at: OffsetDateTime,
+    /// It was taken up from an earlier run of the server, and none of those let in is back yet. The recording goes
+    /// on with the first of them, so that there are no empty packages.
+    waits: bool,
     /// Absent when the server records nothing.
     recording: Option<recording::Recording>,
     /// Said to everybody, once.
@@ -18,41 +22,66 @@ pub(super) struct Session {
     ending: bool,
 }
 
-#[cfg(test)]
 impl Session {
+    fn new(id: SessionId, began_at: OffsetDateTime) -> Self {
+        Self { id, began_at, waits: false, recording: None, fault: None, ending: false }
+    }
+
+    /// One that an earlier run of the server did not end.
+    pub(super) fn restored(id: SessionId, began_at: OffsetDateTime) -> Self {
+        Self { waits: true, ..Self::new(id, began_at) }
+    }
+
+    #[cfg(test)]
     pub(super) fn recorded_by(recording: recording::Recording) -> Self {
-        Self { id: SessionId::generate(), recording: Some(recording), fault: None, ending: false }
+        let session = Self::new(SessionId::generate(), OffsetDateTime::now_utc());
+        Self { recording: Some(recording), ..session }
+    }
+
+    pub(super) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(super) fn began_at(&self) -> OffsetDateTime {
+        self.began_at
     }
 }
 
 impl Room {
-    /// Somebody who is present takes part from now on. Starts the session if none is running.
+    /// Somebody who is present takes part from now on. Starts the session if none is running, and its recording.
     pub(super) async fn join_session(&mut self, id: ParticipantId) {
-        if self.session.is_some() {
-            return self.journal_joined(id);
-        }
-        self.start_session().await;
+        let mut session = match self.session.take() {
+            Some(session) if !session.waits => {
+                self.session = Some(session);
+                return self.journal_joined(id);
+            }
+            Some(unfinished) => unfinished,
+            None => Session::new(SessionId::generate(), OffsetDateTime::now_utc()),
+        };
+        self.record(&mut session).await;
+        self.session = Some(session);
         // A viewer begins no session, and may have been there first.
         let present: Vec<ParticipantId> =
             self.seats.iter().filter(|seat| seat.present()).map(|seat| seat.id).collect();
         present.into_iter().for_each(|id| self.journal_joined(id));
     }
 
-    async fn start_session(&mut self) {
-        let id = SessionId::generate();
-        let mut session = Session { id, recording: None, fault: None, ending: false };
+    /// Begins the recording of a session that starts or goes on.
+    async fn record(&self, session: &mut Session) {
+        let goes_on = std::mem::take(&mut session.waits);
         if let Some(setup) = self.shared.recorder.clone() {
-            match recording::start(&self.shared, setup, &self.info, id, self.commands.clone()).await {
+            let started =
+                recording::start(&self.shared, setup, &self.info, session.id, self.commands.clone()).await;
+            match started {
                 Ok(recording) => session.recording = Some(recording),
                 Err(fault) => {
-                    tracing::error!(session = %id, %fault, "the session is not recorded");
+                    tracing::error!(session = %session.id, %fault, "the session is not recorded");
                     session.fault = Some(fault);
                 }
             }
         }
         let recorded = session.recording.is_some();
-        tracing::info!(session = %id, recorded, "session started");
-        self.session = Some(session);
+        tracing::info!(session = %session.id, recorded, goes_on, "session started");
     }
 
     /// Whether the recorder takes what its audience lets it take.
@@ -118,8 +147,12 @@ impl Room {
         Some(id)
     }
 
-    /// Ends the room for everybody.
+    /// Ends the room for everybody; its session too, unless it is the server that stops: then the next one goes on
+    /// with it.
     pub(super) async fn end(&mut self, reason: EndReason) {
+        if reason == EndReason::ServerStopping {
+            self.keep_for_the_next().await;
+        }
         let mut to_tell = Vec::new();
         for seat in &mut self.seats {
             let Some(link) = seat.link.take() else { continue };
@@ -135,6 +168,8 @@ impl Room {
         // Nobody is present any more, so this takes every audience away.
         self.apply_audiences().await;
         let recording = self.finish_session().await;
+        // It is gone for good before anybody hears that it is.
+        self.keep_now().await;
         for (out, sees) in to_tell {
             let recording_id = recording.filter(|_| sees).map(|id| id.to_string());
             out.send(ServerMessage::Ended { reason, recording_id });

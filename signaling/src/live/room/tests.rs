@@ -31,7 +31,19 @@ async fn fixture() -> Fixture {
     let (shared, folder, events) = testing::shared().await;
     let (commands, _) = mpsc::channel(1);
     let room = Room::new(info(), &shared, commands.downgrade());
-    shared.engine.open_room(room.info.id);
+    let now = OffsetDateTime::now_utc();
+    let Info { id, case_id, .. } = room.info;
+    let case = hewei_store::Case {
+        id: case_id,
+        number: room.info.case_number.clone(),
+        title: room.info.case_title.clone(),
+        region_id: None,
+        created_at: now,
+    };
+    shared.store.add_case(&case).await.unwrap();
+    let name = room.info.name.clone();
+    shared.store.add_room(&hewei_store::Room { id, case_id, name, created_at: now }).await.unwrap();
+    shared.engine.open_room(id);
     Fixture { room, _commands: commands, _events: events, _folder: folder }
 }
 
@@ -67,6 +79,21 @@ impl Fixture {
     async fn tick_in(&mut self, seconds: u64) {
         self.room.on_tick(Instant::now() + Duration::from_secs(seconds)).await;
         self.room.settle().await;
+    }
+
+    /// What the database holds of the session.
+    async fn kept(&self) -> Option<hewei_store::LiveSession> {
+        let mut sessions = self.room.shared.store.live_sessions().await.unwrap();
+        assert!(sessions.len() <= 1);
+        sessions.pop()
+    }
+
+    /// The room as the next run of the server finds it.
+    async fn restart(&mut self) {
+        let (info, shared) = (self.room.info.clone(), self.room.shared.clone());
+        let kept = self.kept().await;
+        self.room = Room::new(info, &shared, self._commands.downgrade());
+        kept.into_iter().for_each(|session| self.room.restore(session));
     }
 
     fn people(&self) -> u32 {
@@ -282,7 +309,7 @@ async fn the_journal_never_shows_less_than_what_is_enforced() {
 #[tokio::test]
 async fn a_token_ends_however_many_messages_come() {
     let (shared, _folder, _events) = testing::shared().await;
-    let room = open(&shared, info());
+    let room = open(&shared, info(), None);
     let (out, mut messages) = Outbox::new();
     let claims = testing::claims(Role::Mediator, time::Duration::seconds(1));
     let (reply, answer) = oneshot::channel();
@@ -305,4 +332,105 @@ async fn a_token_ends_however_many_messages_come() {
     };
     let reason = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("in time");
     assert_eq!(reason, EndReason::TokenExpired);
+}
+
+#[tokio::test]
+async fn what_people_are_told_is_written_down_before_they_are_told() {
+    let mut fixture = fixture().await;
+    let (party, mut told) = fixture.enter(Role::Party).await;
+    assert_eq!(fixture.kept().await, None, "no session yet");
+    let (mediator, _messages) = fixture.enter(Role::Mediator).await;
+    let seat = fixture.room.seat_of(party).unwrap().id;
+    let kept = async |fixture: &Fixture| {
+        let session = fixture.kept().await.unwrap();
+        session
+            .seats
+            .into_iter()
+            .find(|kept| kept.participant == seat)
+            .map(|kept| (kept.admitted, kept.record))
+    };
+    assert_eq!(kept(&fixture).await, Some((false, true)));
+
+    let participant_id = seat.to_string();
+    fixture.room.said(mediator, ClientMessage::Admit { participant_id: participant_id.clone() }).await;
+    let mut was_told =
+        || std::iter::from_fn(|| told.next_now()).any(|said| matches!(said, ServerMessage::Admitted));
+    assert!(!was_told());
+    fixture.room.settle().await;
+    assert_eq!(kept(&fixture).await, Some((true, true)));
+    assert!(was_told());
+    fixture.say(party, ClientMessage::SetConsent { record: false }).await;
+    assert_eq!(kept(&fixture).await, Some((true, false)));
+    fixture.say(mediator, ClientMessage::Remove { participant_id }).await;
+    assert_eq!(kept(&fixture).await, None);
+    assert!(fixture.kept().await.unwrap().removed.contains(&seat));
+    fixture.say(mediator, ClientMessage::EndSession).await;
+    assert_eq!(fixture.kept().await, None);
+}
+
+#[tokio::test]
+async fn the_next_run_of_the_server_finds_everybody_away_and_everything_else_as_it_was() {
+    let mut fixture = fixture().await;
+    let people: Vec<Claims> =
+        [Role::Mediator, Role::Party, Role::Party, Role::Lawyer].into_iter().map(claims).collect();
+    let mut at = Vec::new();
+    let mut readers = Vec::new();
+    for person in &people {
+        let (peer, messages) = fixture.enter_as(person).await;
+        at.push(peer);
+        readers.push(messages);
+    }
+    let id_of = |index: usize| people[index].participant.to_string();
+    fixture.say(at[0], ClientMessage::Admit { participant_id: id_of(1) }).await;
+    fixture.say(at[0], ClientMessage::Remove { participant_id: id_of(3) }).await;
+    fixture.say(at[1], ClientMessage::SetMuted { kind: MediaKind::Audio, muted: true }).await;
+    fixture.room.end(EndReason::ServerStopping).await;
+    let session = fixture.kept().await.unwrap();
+    assert!(session.seats[1].audio_muted && !session.seats[1].video_muted);
+
+    fixture.restart().await;
+    assert_eq!(fixture.room.session.as_ref().map(Session::id), Some(session.id));
+    fixture.room.settle().await;
+    assert!(!fixture.room.seats.iter().any(Seat::present));
+    assert_eq!(fixture.people(), 3);
+    for (index, lobby) in [(1, false), (2, true), (3, true), (0, false)] {
+        let (peer, mut messages) = fixture.enter_as(&people[index]).await;
+        assert!(
+            matches!(messages.next_now(), Some(ServerMessage::WelcomeRoom { lobby: told, .. }) if told == lobby),
+            "{index}"
+        );
+        let seat = fixture.room.seat_of(peer).unwrap();
+        assert_eq!((seat.id, seat.lobby()), (people[index].participant, lobby));
+        assert_eq!(seat.audio.muted, index == 1, "until they say otherwise");
+        readers.push(messages);
+    }
+    assert_eq!(fixture.room.session.as_ref().map(Session::id), Some(session.id), "the same session goes on");
+
+    // When nobody comes back it ends as any other.
+    fixture.room.end(EndReason::ServerStopping).await;
+    fixture.restart().await;
+    fixture.tick_in(299).await;
+    assert!(fixture.room.session.is_some());
+    fixture.tick_in(301).await;
+    assert!(fixture.room.session.is_none());
+    assert_eq!(fixture.kept().await, None);
+}
+
+#[tokio::test]
+async fn the_database_is_left_alone_while_nothing_changes() {
+    let mut fixture = fixture().await;
+    let (mediator, _messages) = fixture.enter(Role::Mediator).await;
+    // Nobody can write to it any more.
+    fixture.room.shared.store.close().await;
+    fixture.tick_in(1).await;
+    fixture.room.on_event(hewei_engine::Event::PeerConnected {
+        room: fixture.room.info.id,
+        participant: fixture.room.seats[0].id,
+        peer: mediator,
+    });
+    fixture.room.settle().await;
+    assert!(!fixture.room.kept.failed());
+    fixture.room.seats[0].record = false;
+    fixture.room.settle().await;
+    assert!(fixture.room.kept.failed());
 }
