@@ -13,7 +13,7 @@ const VIDEO_BITRATE_MAX = 900_000
 
 export interface MediaOptions {
   send(message: ClientMessage): boolean
-  /** The connection will not come back by itself. */
+  /** The connection will not come back by itself. It stays open for its last pictures until it is closed. */
   lost(why: string): void
   connected(): void
   /** The transceivers or the plan changed: read `tracks()` again. */
@@ -132,12 +132,16 @@ export class Media {
     return levels
   }
 
+  /** Another connection takes over: nothing more is sent and nothing awaited, but the last pictures stay. */
+  rest(): void {
+    this.#stopWaiting()
+    for (const kind of ['audio', 'video'] as const) void this.replace(kind, null).catch(() => undefined)
+  }
+
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    clearTimeout(this.#deadline)
-    clearTimeout(this.#disconnected)
-    this.pc.onconnectionstatechange = null
+    this.#stopWaiting()
     this.pc.close()
   }
 
@@ -182,7 +186,13 @@ export class Media {
 
   #lose(why: string): void {
     if (this.#closed) return
-    this.close()
+    this.#stopWaiting()
     this.#options.lost(why)
+  }
+
+  #stopWaiting(): void {
+    clearTimeout(this.#deadline)
+    clearTimeout(this.#disconnected)
+    this.pc.onconnectionstatechange = null
   }
 }

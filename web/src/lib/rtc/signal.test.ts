@@ -1,17 +1,145 @@
-import { describe, expect, it } from 'vitest'
-import { backoffMs } from './backoff'
-import { parseMessage } from './signal'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { waitMs } from './backoff'
+import { Signal, parseMessage } from './signal'
 
 describe('back-off', () => {
-  it('doubles up to ten seconds', () => {
-    expect([0, 1, 2, 3, 4, 5, 1000].map((attempt) => backoffMs(attempt, 1))).toEqual([
-      500, 1000, 2000, 4000, 8000, 10_000, 10_000,
-    ])
+  const waits = (outMs: number) => [0, 1, 2, 3, 4, 1000].map((attempt) => waitMs(attempt, outMs, 1))
+
+  it('begins at once and doubles up to a second', () => {
+    expect(waits(29_999)).toEqual([0, 250, 500, 1000, 1000, 1000])
+  })
+
+  it('grows to five seconds after half a minute', () => {
+    expect(waits(30_000)).toEqual([0, 250, 500, 1000, 2000, 5000])
   })
 
   it('is spread over the upper half', () => {
-    expect(backoffMs(2, 0)).toBe(1000)
-    expect(backoffMs(2, 0.5)).toBe(1500)
+    expect(waitMs(2, 0, 0)).toBe(250)
+    expect(waitMs(2, 0, 0.5)).toBe(375)
+  })
+})
+
+describe('coming back', () => {
+  /** What browsers are for a `Signal`, with a server that is there or not. */
+  class Socket {
+    static readonly CONNECTING = 0
+    static readonly OPEN = 1
+    static opened = 0
+    static there = true
+    readyState = Socket.CONNECTING
+    onopen: (() => void) | null = null
+    onclose: (() => void) | null = null
+    onmessage: ((event: { data: unknown }) => void) | null = null
+    sent: string[] = []
+    constructor() {
+      Socket.opened += 1
+      sockets.push(this)
+      setTimeout(() => {
+        this.readyState = Socket.there ? Socket.OPEN : 3
+        if (Socket.there) this.onopen?.()
+        else this.onclose?.()
+      }, 1)
+    }
+    send(text: string) {
+      this.sent.push(text)
+    }
+    close() {
+      this.readyState = 3
+    }
+  }
+  let sockets: Socket[] = []
+  let probes = 0
+  let page: EventTarget & { visibilityState: string }
+  let signal: Signal
+  let lost = 0
+
+  beforeEach(() => {
+    vi.useFakeTimers()
+    sockets = []
+    probes = lost = Socket.opened = 0
+    Socket.there = true
+    page = Object.assign(new EventTarget(), { visibilityState: 'visible' })
+    vi.stubGlobal('window', new EventTarget())
+    vi.stubGlobal('document', page)
+    vi.stubGlobal('location', { protocol: 'http:', host: 'here' })
+    vi.stubGlobal('WebSocket', Socket)
+    vi.stubGlobal('fetch', () => {
+      probes += 1
+      return Socket.there ? Promise.resolve({ status: 200 }) : Promise.reject(new TypeError('refused'))
+    })
+    signal = new Signal({ hello: () => ({ type: 'ping' }), message: () => undefined, lost: () => (lost += 1) })
+  })
+
+  afterEach(() => {
+    signal.close()
+    vi.useRealTimers()
+    vi.unstubAllGlobals()
+  })
+
+  async function established() {
+    await vi.advanceTimersByTimeAsync(10)
+    signal.established()
+  }
+
+  function serverDies() {
+    Socket.there = false
+    sockets.at(-1)?.onclose?.()
+  }
+
+  it('tries at once, and then opens no socket to a server that is not there', async () => {
+    await established()
+    serverDies()
+    await vi.advanceTimersByTimeAsync(10)
+    expect(Socket.opened).toBe(2)
+    await vi.advanceTimersByTimeAsync(20_000)
+    expect(Socket.opened).toBe(2)
+    expect(probes).toBeGreaterThan(15)
+    expect(lost).toBe(2)
+  })
+
+  it('is back within a second of the server in the first half minute, and within five later', async () => {
+    for (const [out, within] of [[20_000, 1_010], [300_000, 5_010]] as const) {
+      await established()
+      serverDies()
+      await vi.advanceTimersByTimeAsync(out)
+      Socket.there = true
+      const opened = Socket.opened
+      await vi.advanceTimersByTimeAsync(within)
+      expect(Socket.opened).toBe(opened + 1)
+      expect(sockets.at(-1)?.sent).toEqual(['{"type":"ping"}'])
+    }
+  })
+
+  it('waits no longer when somebody looks at the page again', async () => {
+    await established()
+    serverDies()
+    await vi.advanceTimersByTimeAsync(300_000)
+    await vi.waitUntil(() => vi.getTimerCount() === 2)
+    Socket.there = true
+    const opened = Socket.opened
+    page.dispatchEvent(new Event('visibilitychange'))
+    await vi.advanceTimersByTimeAsync(0)
+    expect(Socket.opened).toBe(opened + 1)
+  })
+
+  it('finds out that a line is dead when the network changed', async () => {
+    await established()
+    const socket = sockets.at(-1)
+    socket?.onmessage?.({ data: '{"type":"pong"}' })
+    await vi.advanceTimersByTimeAsync(2_000)
+    window.dispatchEvent(new Event('online'))
+    await vi.advanceTimersByTimeAsync(2_000)
+    expect(signal.socket).toBe(socket as unknown)
+    await vi.advanceTimersByTimeAsync(3_000)
+    expect(signal.socket).not.toBe(socket as unknown)
+  })
+
+  it('ends for good', async () => {
+    await established()
+    serverDies()
+    signal.close()
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([Socket.opened, probes, vi.getTimerCount()]).toEqual([1, 0, 0])
   })
 })
 

@@ -1,30 +1,38 @@
-// The WebSocket: hello, keep-alive, and coming back after a loss. Knows nothing of what the messages mean.
+// The WebSocket: hello, keep-alive, and coming back after a loss for as long as the page is open. Knows nothing of what
+// the messages mean.
 
 import type { ClientMessage, ServerMessage } from '../api/types'
-import { backoffMs } from './backoff'
+import { waitMs } from './backoff'
 
 /** The server closes a silent connection; a ping goes out when nothing else did for so long. */
 const PING_AFTER_MS = 15_000
 /** With a ping every 15 s, nothing for this long means that the line is dead. */
 const SILENCE_MAX_MS = 35_000
+/** A phone that wakes up or changes its network asks whether the line still holds; so long it waits for the answer. */
+const CHECK_MAX_MS = 3_000
 const OPEN_TIMEOUT_MS = 8_000
+const PROBE_TIMEOUT_MS = 3_000
 
 export interface SignalEvents {
   /** Called for each connection, so that it can say the newest choice. */
   hello(): ClientMessage
   message(message: ServerMessage): void
-  /** The connection was lost; the next try comes by itself. */
+  /** There is no connection; the next try comes by itself. Called for each try that fails. */
   lost(): void
 }
 
 export class Signal {
   #socket: WebSocket | null = null
+  /** Tries since the server took us in last. */
   #attempt = 0
+  #outSince: number | null = null
   #closed = false
   #lastSent = 0
   #lastHeard = 0
   #openedAt = 0
+  #checkedAt: number | null = null
   #retry: ReturnType<typeof setTimeout> | undefined
+  #probe: AbortController | null = null
   readonly #tick: ReturnType<typeof setInterval>
   readonly #events: SignalEvents
 
@@ -32,6 +40,7 @@ export class Signal {
     this.#events = events
     this.#tick = setInterval(() => this.#keepAlive(), 1_000)
     window.addEventListener('online', this.#hurry)
+    document.addEventListener('visibilitychange', this.#hurry)
     this.#connect()
   }
 
@@ -47,14 +56,14 @@ export class Signal {
     return true
   }
 
-  /** The server took us in, so the next loss starts with a short wait again. */
+  /** The server took us in, so the next loss starts with a try at once again. */
   established(): void {
     this.#attempt = 0
+    this.#outSince = null
   }
 
   /** Gives up the present connection and comes back on a new one. */
   restart(): void {
-    if (this.#closed) return
     this.#drop()
   }
 
@@ -63,8 +72,8 @@ export class Signal {
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#tick)
-    clearTimeout(this.#retry)
     window.removeEventListener('online', this.#hurry)
+    document.removeEventListener('visibilitychange', this.#hurry)
     this.#detach()
   }
 
@@ -73,6 +82,7 @@ export class Signal {
     const socket = new WebSocket(`${scheme}://${location.host}/ws`)
     this.#socket = socket
     this.#openedAt = Date.now()
+    this.#checkedAt = null
     socket.onopen = () => {
       this.#lastHeard = Date.now()
       this.send(this.#events.hello())
@@ -90,13 +100,34 @@ export class Signal {
     this.#detach()
     this.#events.lost()
     // `lost` may have closed us.
-    if (this.#closed) return
-    clearTimeout(this.#retry)
-    this.#retry = setTimeout(() => this.#connect(), backoffMs(this.#attempt, Math.random()))
+    if (!this.#closed) this.#wait()
+  }
+
+  #wait(): void {
+    this.#outSince ??= Date.now()
+    const wait = waitMs(this.#attempt, Date.now() - this.#outSince, Math.random())
+    this.#retry = setTimeout(() => this.#again(), wait)
     this.#attempt += 1
   }
 
+  /** The first try is a WebSocket at once. Later ones ask first whether there is a server: browsers hold back
+   * WebSockets, for seconds, when many failed before, and plain requests they do not. */
+  #again(): void {
+    if (this.#attempt <= 1) return this.#connect()
+    const probe = new AbortController()
+    this.#probe = probe
+    void serverAnswers(probe.signal).then((answers) => {
+      if (this.#probe !== probe) return
+      this.#probe = null
+      if (answers) this.#connect()
+      else this.#wait()
+    })
+  }
+
   #detach(): void {
+    clearTimeout(this.#retry)
+    this.#probe?.abort()
+    this.#probe = null
     const socket = this.#socket
     this.#socket = null
     if (!socket) return
@@ -104,10 +135,15 @@ export class Signal {
     socket.close()
   }
 
+  /** The network is there again, or somebody looks at the page: no more waiting. */
   readonly #hurry = (): void => {
-    if (this.#closed || this.#socket) return
-    clearTimeout(this.#retry)
-    this.#connect()
+    if (this.#closed || document.visibilityState === 'hidden') return
+    if (this.#socket) {
+      if (this.send({ type: 'ping' })) this.#checkedAt = Date.now()
+    } else if (!this.#probe) {
+      clearTimeout(this.#retry)
+      this.#again()
+    }
   }
 
   #keepAlive(): void {
@@ -115,8 +151,22 @@ export class Signal {
     const state = this.#socket?.readyState
     if (state === WebSocket.CONNECTING && now - this.#openedAt > OPEN_TIMEOUT_MS) this.#drop()
     if (state !== WebSocket.OPEN) return
-    if (now - this.#lastHeard > SILENCE_MAX_MS) this.#drop()
+    if (this.#checkedAt !== null && this.#lastHeard >= this.#checkedAt) this.#checkedAt = null
+    const unanswered = this.#checkedAt !== null && now - this.#checkedAt > CHECK_MAX_MS
+    if (unanswered || now - this.#lastHeard > SILENCE_MAX_MS) this.#drop()
     else if (now - this.#lastSent > PING_AFTER_MS) this.send({ type: 'ping' })
+  }
+}
+
+/** Whether there is a server that takes people in. */
+async function serverAnswers(stop: AbortSignal): Promise<boolean> {
+  try {
+    const signal = AbortSignal.any([stop, AbortSignal.timeout(PROBE_TIMEOUT_MS)])
+    const { status } = await fetch('/readyz', { cache: 'no-store', signal })
+    // One that is starting or stopping says 503, and so does a proxy before one that is down.
+    return status < 500
+  } catch {
+    return false
   }
 }
 

@@ -1,0 +1,175 @@
+// The connection of a room or wall to the server: one socket and one media connection, and coming back when either is
+// lost. Until the new one shows pictures the last pictures of the old one stay.
+
+import type { ClientMessage, MediaKindName, Participant, Problem, ServerMessage, SlotCount } from '../api/types'
+import { expose } from './debug'
+import { Media, type SourceTracks } from './media'
+import { preferredCodec } from './options'
+import { Signal } from './signal'
+
+export interface ConnectionOptions {
+  /** Called for each connection, so that it can say the newest choice. */
+  hello(): ClientMessage
+  /** What is not about the connection itself. */
+  message(message: ServerMessage): void
+  /** The server does not take us in, and will not: there are no more tries. */
+  refused(problem: Problem): void
+  /** Something could not be done. */
+  notice(problem: Problem): void
+  /** Own tracks, asked for at each new media connection; absent where nothing is published. */
+  publish?(): Record<MediaKindName, MediaStreamTrack | null>
+}
+
+export class Connection {
+  /** Since when it is lost; `null` while it holds, and before it held for the first time. */
+  lostSince = $state<number | null>(null)
+  /** The server said that it restarts. */
+  restarting = $state(false)
+  /** What plays now, by participant or camera. */
+  tracks = $state.raw<Map<string, SourceTracks>>(new Map())
+
+  readonly #options: ConnectionOptions
+  readonly #signal: Signal
+  #media: Media | null = null
+  /** The connection before, kept for its last pictures. */
+  #old: Media | null = null
+  /** The server took this socket in. */
+  #welcomed = false
+  /** It took one in before. */
+  #held = false
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    this.#signal = new Signal({
+      hello: () => options.hello(),
+      message: (message) => this.#on(message),
+      lost: () => this.#onLost(),
+    })
+  }
+
+  get media(): Media | null {
+    return this.#media
+  }
+
+  send(message: ClientMessage): boolean {
+    return this.#signal.send(message)
+  }
+
+  /** The server took us in. With slots media follow; without, as in the lobby, that was all. */
+  welcomed(slots: SlotCount | null): void {
+    this.#welcomed = this.#held = true
+    this.#signal.established()
+    if (slots) return this.connect(slots)
+    this.#closeMedia()
+    this.#back()
+  }
+
+  /** A new media connection, with at least so many slots. */
+  connect(slots: SlotCount): void {
+    const before = this.#media
+    // One that never showed anything does not take the place of the last pictures.
+    if (before && before.tracks().size > 0) {
+      this.#old?.close()
+      this.#old = before
+      before.rest()
+    } else before?.close()
+    const media: Media = new Media({
+      send: (message) => this.#media === media && this.#signal.send(message),
+      connected: () => {
+        if (this.#media !== media) return
+        this.#back()
+        this.#dropOld()
+      },
+      lost: (why) => {
+        // Without a socket we are on the way back already, and the last pictures stay.
+        if (this.#media !== media || !this.#welcomed) return
+        console.warn('media connection lost:', why)
+        this.#signal.restart()
+      },
+      changed: () => {
+        if (this.#media !== media) return
+        const tracks = media.tracks()
+        if (tracks.size > 0 || this.#old === null) this.tracks = tracks
+        this.#dropOld()
+      },
+      publish: this.#options.publish?.(),
+      codec: preferredCodec(),
+    })
+    this.#media = media
+    media.offer(slots)
+  }
+
+  close(): void {
+    this.#signal.close()
+    this.#closeMedia()
+  }
+
+  /** For browser tests. */
+  expose(participants: () => readonly Participant[]): void {
+    const signal = this.#signal
+    const media = () => this.#media
+    expose({
+      get pc() {
+        return media()?.pc ?? null
+      },
+      get ws() {
+        return signal.socket
+      },
+      slots: () => media()?.plan ?? [],
+      participants,
+    })
+  }
+
+  #on(message: ServerMessage): void {
+    switch (message.type) {
+      case 'answer':
+        void this.#media?.answer(message.offer_id, message.sdp)
+        break
+      case 'slots':
+        this.#media?.setPlan(message.slots)
+        break
+      case 'need_slots':
+        this.#media?.offer(message.slots)
+        break
+      case 'ended':
+        if (message.reason !== 'server_stopping') this.#options.message(message)
+        else {
+          // The next one takes us back.
+          this.restarting = true
+          this.#signal.restart()
+        }
+        break
+      case 'error':
+        // Before the welcome an error is a refusal, unless it is the server's own trouble: then we try again.
+        if (!this.#welcomed && message.problem.status < 500 && message.problem.status !== 429) {
+          this.#options.refused(message.problem)
+        } else if (this.#welcomed) this.#options.notice(message.problem)
+        break
+      default:
+        this.#options.message(message)
+    }
+  }
+
+  #onLost(): void {
+    this.#welcomed = false
+    if (this.#held) this.lostSince ??= Date.now()
+  }
+
+  #back(): void {
+    this.lostSince = null
+    this.restarting = false
+  }
+
+  #dropOld(): void {
+    if (this.#media?.pc.connectionState !== 'connected' || this.#media.tracks().size === 0) return
+    this.#old?.close()
+    this.#old = null
+  }
+
+  #closeMedia(): void {
+    this.#media?.close()
+    this.#old?.close()
+    this.#media = this.#old = null
+    this.tracks = new Map()
+  }
+}
