@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, mpsc as std_mpsc},
 };
 
+use hewei_evidence::journal::Continues;
 use hewei_model::{Audience, MediaKind, MonoNs, ParticipantId, Publisher, RecordingId, Role, SessionId};
 use hewei_store::RecordingState;
 use time::OffsetDateTime;
@@ -74,7 +75,7 @@ pub(super) struct Recording {
     outcome: oneshot::Receiver<Outcome>,
 }
 
-/// Starts to record a session. Faults that come later reach the room as a command.
+/// Starts to record a session, or goes on with one that an earlier run of the server recorded. Faults that come later reach the room as a command.
 pub(super) async fn start(
     shared: &Shared,
     setup: Setup,
@@ -100,7 +101,14 @@ pub(super) async fn start(
         head_hash: None,
         detail: None,
     };
-    shared.store.add_recording(&row).await.map_err(|error| format!("the database: {error}"))?;
+    let database = |error| format!("the database: {error}");
+    // What a package that was cut off is sealed with is not known yet when people are back within a second.
+    let before = shared.store.last_recording_of(session).await.map_err(database)?;
+    let continues = before.map(|before| Continues {
+        recording: before.id,
+        head_hash: before.head_hash.and_then(|hash| hash.parse().ok()),
+    });
+    shared.store.add_recording(&row).await.map_err(database)?;
     let tap = shared.engine.open_tap(info.id).ok_or("the media engine has closed the room")?;
     let meta = hewei_recorder::RecordingMeta {
         recording: id,
@@ -112,7 +120,7 @@ pub(super) async fn start(
         room_name: info.name.clone(),
         started_at,
         started_mono,
-        continues: None,
+        continues,
     };
     let (entries, to_write) = std_mpsc::sync_channel(ENTRIES_MAX);
     let (ended, outcome) = oneshot::channel();

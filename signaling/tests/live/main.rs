@@ -6,6 +6,7 @@
 
 mod client;
 mod limits;
+mod restart;
 mod rooms;
 mod sdp;
 mod server;

@@ -50,6 +50,12 @@ impl TestServer {
         Self { server, room: room.id, case: case.id, _folder: folder }
     }
 
+    /// Ends it. Gives the folder, in which it stays what it was.
+    pub async fn stop(self) -> tempfile::TempDir {
+        self.server.stop().await;
+        self._folder
+    }
+
     pub fn address(&self) -> std::net::SocketAddr {
         self.server.listening()[0].address
     }
