@@ -5,6 +5,7 @@
 
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import os from 'node:os'
@@ -73,6 +74,7 @@ export class Server {
   #process
   #environment
   #log = []
+  #listensSince = 0
 
   /** @param {Record<string, string>} settings environment variables over the test's own */
   static async start(settings = {}) {
@@ -88,16 +90,48 @@ export class Server {
       HEWEI_LOG_FORMAT: 'json',
       ...settings,
     }
-    server.#process = spawn(BINARY, ['serve'], { env: server.#environment, stdio: ['ignore', 'ignore', 'pipe'] })
-    createInterface({ input: server.#process.stderr }).on('line', (line) => server.#logged(line))
     // A test that dies must not leave it running.
     process.once('exit', () => server.#process.kill('SIGKILL'))
-    await until('the server listens', () => {
-      assert.equal(server.#process.exitCode, null, `the server ended:\n${server.#log.join('\n')}`)
-      return server.urls.length === server.#environment.HEWEI_HTTP_LISTEN.split(',').length
-    }, { within: START_MS, every: 50 })
+    await server.#run()
     await until('the server is ready', async () => (await fetch(`${server.url}/readyz`)).ok)
     return server
+  }
+
+  async #run() {
+    this.urls = []
+    const serve = spawn(BINARY, ['serve'], { env: this.#environment, stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#process = serve
+    createInterface({ input: serve.stderr }).on('line', (line) => this.#logged(line))
+    await until('the server listens', () => {
+      assert.equal(serve.exitCode, null, `the server ended:\n${this.#log.join('\n')}`)
+      return this.urls.length === this.#environment.HEWEI_HTTP_LISTEN.split(',').length
+    }, { within: START_MS, every: 20 })
+  }
+
+  /** `kill -9`. Gives the moment. */
+  async kill() {
+    const ended = new Promise((done) => this.#process.once('exit', done))
+    const at = Date.now()
+    this.#process.kill('SIGKILL')
+    await ended
+    return at
+  }
+
+  /** Ends it as an administrator would, and leaves its folder. */
+  async terminate() {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return
+    const ended = new Promise((done) => this.#process.once('exit', done))
+    this.#process.kill('SIGTERM')
+    const stuck = setTimeout(() => this.#process.kill('SIGKILL'), STOP_MS)
+    await ended
+    clearTimeout(stuck)
+  }
+
+  /** After its end: the same again, on the same folder and addresses. Gives the moment since which it listens. */
+  async again() {
+    this.#environment.HEWEI_HTTP_LISTEN = this.urls.map((url) => new URL(url).host).join(',')
+    await this.#run()
+    return this.#listensSince
   }
 
   get url() {
@@ -156,13 +190,7 @@ export class Server {
 
   /** Ends it as an administrator would, and takes its folder away. */
   async stop() {
-    if (this.#process.exitCode === null && this.#process.signalCode === null) {
-      const ended = new Promise((done) => this.#process.once('exit', done))
-      this.#process.kill('SIGTERM')
-      const stuck = setTimeout(() => this.#process.kill('SIGKILL'), STOP_MS)
-      await ended
-      clearTimeout(stuck)
-    }
+    await this.terminate()
     await rm(this.folder, { recursive: true, force: true })
   }
 
@@ -170,7 +198,9 @@ export class Server {
     this.#log.push(line)
     if (this.#log.length > 2_000) this.#log.shift()
     const listening = /"message":"listening","address":"([^"]+)","tls":(true|false)/.exec(line)
-    if (listening) this.urls.push(`${listening[2] === 'true' ? 'https' : 'http'}://${listening[1]}`)
+    if (!listening) return
+    this.#listensSince = Date.now()
+    this.urls.push(`${listening[2] === 'true' ? 'https' : 'http'}://${listening[1]}`)
   }
 }
 
@@ -213,6 +243,15 @@ export class Camera {
       password: Camera.PASSWORD,
     }
   }
+}
+
+/** A port for media that is free now, for a server that must find it again. */
+export async function freeMediaPort() {
+  const socket = createSocket('udp4')
+  await new Promise((done) => socket.bind(0, '127.0.0.1', done))
+  const { port } = socket.address()
+  await new Promise((done) => socket.close(done))
+  return port
 }
 
 async function freePort() {
