@@ -36,12 +36,12 @@ const FU_DATA_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - FU_HEADER_BYTES;
 const PARAMETER_SET_BYTES_MAX: usize = 4_096;
 
 /// What goes out: payload, marker bit and the camera's timestamp.
-pub(crate) trait Out: FnMut(&[u8], bool, u32) {}
+pub trait Out: FnMut(&[u8], bool, u32) {}
 impl<F: FnMut(&[u8], bool, u32)> Out for F {}
 
 /// Rewrites one connection's H.264 payloads, in the order of their sequence numbers.
 #[derive(Debug, Default)]
-pub(crate) struct Rewriter {
+pub struct Rewriter {
     sps: Vec<u8>,
     pps: Vec<u8>,
     /// Of the picture (access unit) under way.
@@ -67,7 +67,7 @@ struct Cut {
 
 impl Rewriter {
     /// With the parameter sets of the SDP (`sprop-parameter-sets`), if it has any.
-    pub(crate) fn new(parameter_sets: Option<(&[u8], &[u8])>) -> Self {
+    pub fn new(parameter_sets: Option<(&[u8], &[u8])>) -> Self {
         let mut rewriter = Self::default();
         if let Some((sps, pps)) = parameter_sets {
             rewriter.keep_parameter_set(sps);
@@ -77,17 +77,17 @@ impl Rewriter {
     }
 
     /// Payloads that were no RFC 6184 and were left out.
-    pub(crate) fn malformed(&self) -> u64 {
+    pub fn malformed(&self) -> u64 {
         self.malformed
     }
 
     /// Packets were lost ahead of the next one: what waits for them goes out as it is.
-    pub(crate) fn lost(&mut self, out: &mut impl Out) {
+    pub fn lost(&mut self, out: &mut impl Out) {
         self.give_up_cut(out);
     }
 
     /// Takes one payload.
-    pub(crate) fn push(&mut self, payload: &[u8], marker: bool, timestamp: u32, out: &mut impl Out) {
+    pub fn push(&mut self, payload: &[u8], marker: bool, timestamp: u32, out: &mut impl Out) {
         let continues = matches!(payload, [first, fu, ..] if first & 0x1F == FU_A && fu & START == 0);
         if !continues {
             self.give_up_cut(out);

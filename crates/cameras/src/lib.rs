@@ -20,7 +20,7 @@ mod address;
 mod backoff;
 mod camera;
 mod gate;
-mod h264;
+pub mod h264;
 mod pull;
 mod registry;
 mod session;

@@ -11,8 +11,9 @@ use cms::{
     },
 };
 use der::{
-    Any, Decode, DecodePem, Encode, Tag,
+    Any, Decode, Document, Encode, Tag,
     asn1::{ObjectIdentifier, OctetString, OctetStringRef, SetOfVec, UtcTime},
+    pem::PemLabel,
 };
 use p256::{
     ecdsa::{
@@ -79,7 +80,7 @@ impl Sealer {
     /// Takes a private key (PKCS #8) and its certificate, both PEM.
     pub fn from_pem(key_pem: &str, certificate_pem: &str) -> Result<Self, SealError> {
         let key = SigningKey::from_pkcs8_pem(key_pem).map_err(|_| SealError::Key)?;
-        let certificate = Certificate::from_pem(certificate_pem)
+        let certificate = read_certificate(certificate_pem)
             .map_err(|_| SealError::Certificate("the recorder's certificate"))?;
         let certified = verifying_key(&certificate)?;
         if certified != *key.verifying_key() {
@@ -154,7 +155,7 @@ impl Authority {
     /// Reads a self-signed CA certificate, PEM.
     pub fn from_pem(pem: &str) -> Result<Self, SealError> {
         const WHAT: SealError = SealError::Certificate("the CA's certificate");
-        let certificate = Certificate::from_pem(pem).map_err(|_| WHAT)?;
+        let certificate = read_certificate(pem).map_err(|_| WHAT)?;
         let key = verifying_key(&certificate).map_err(|_| WHAT)?;
         let authority = Self { certificate, key };
         let tbs = &authority.certificate.tbs_certificate;
@@ -260,7 +261,15 @@ impl Authority {
 
 /// A certificate's DER, from PEM.
 pub fn certificate_der(pem: &[u8]) -> Option<Vec<u8>> {
-    Certificate::from_pem(pem).ok()?.to_der().ok()
+    read_certificate(std::str::from_utf8(pem).ok()?).ok()?.to_der().ok()
+}
+
+/// Takes the PEM apart first and reads the DER then: read in one go, `der` 0.7 never comes back from a PEM that ends
+/// within a length.
+fn read_certificate(pem: &str) -> der::Result<Certificate> {
+    let (label, document) = Document::from_pem(pem)?;
+    Certificate::validate_pem_label(label)?;
+    document.decode_msg()
 }
 
 fn within(validity: &Validity, at: std::time::Duration) -> bool {
@@ -375,6 +384,15 @@ mod tests {
             let content_info =
                 ContentInfo { content_type: ID_SIGNED_DATA, content: Any::encode_from(&data).expect("DER") };
             assert!(authority.check(&[content], &content_info.to_der().expect("DER")).is_err());
+        }
+    }
+
+    #[test]
+    fn a_certificate_cut_short_is_refused_wherever_it_ends() {
+        let der = certificate_der(keys().ca_pem.as_bytes()).expect("a certificate");
+        for length in 0..der.len() {
+            let pem = der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, &der[..length]);
+            assert!(certificate_der(pem.expect("PEM").as_bytes()).is_none(), "{length}");
         }
     }
 

@@ -216,9 +216,9 @@ impl Depacketizer {
             self.damage();
         }
         let Some(&header) = nal.first() else { return };
-        self.begin(header);
+        let begun = self.begin(header);
         self.first_slice(header & 0x1f, nal.get(1).copied());
-        self.append(&nal[1..]);
+        self.append(begun, &nal[1..]);
     }
 
     fn fragment(&mut self, payload: &[u8]) {
@@ -237,30 +237,33 @@ impl Depacketizer {
             self.damage();
             return;
         }
-        self.append(body);
+        self.append(self.fragmented, body);
         if header & FU_END != 0 {
             self.fragmented = None;
         }
     }
 
-    /// Opens a NAL unit of one byte; returns where its length is.
+    /// Opens a NAL unit of one byte; returns where its length is. `None` when the access unit is full.
     fn begin(&mut self, header: u8) -> Option<usize> {
         let unit = self.current.as_mut()?;
+        if unit.data.len() + 5 > ACCESS_UNIT_BYTES_MAX {
+            unit.damaged = true;
+            return None;
+        }
         unit.keyframe |= header & 0x1f == NAL_IDR;
         let at = unit.data.len();
         unit.data.extend_from_slice(&[0, 0, 0, 1, header]);
         Some(at)
     }
 
-    /// Lengthens the last NAL unit.
-    fn append(&mut self, bytes: &[u8]) {
+    /// Lengthens the last NAL unit, whose length is at `begun`.
+    fn append(&mut self, begun: Option<usize>, bytes: &[u8]) {
         let Some(unit) = self.current.as_mut() else { return };
         if unit.data.len() + bytes.len() > ACCESS_UNIT_BYTES_MAX {
             unit.damaged = true;
             return;
         }
-        let at = self.fragmented.or_else(|| last_length_at(&unit.data));
-        let Some(field) = at.and_then(|at| unit.data.get_mut(at..at + 4)) else { return };
+        let Some(field) = begun.and_then(|at| unit.data.get_mut(at..at + 4)) else { return };
         let size = u32::from_be_bytes([field[0], field[1], field[2], field[3]]) + bytes.len() as u32;
         field.copy_from_slice(&size.to_be_bytes());
         unit.data.extend_from_slice(bytes);
@@ -290,11 +293,6 @@ impl Depacketizer {
         self.fragmented = None;
         self.has_slice = false;
     }
-}
-
-fn last_length_at(data: &[u8]) -> Option<usize> {
-    // Only called right after `begin`, which appended five bytes.
-    data.len().checked_sub(5)
 }
 
 /// What a sequence parameter set says about the picture (H.264 7.3.2.1.1).
@@ -506,6 +504,21 @@ mod tests {
         assert_eq!((sps.profile, sps.constraints, sps.level), (0x42, 0xc0, 0x1e));
         assert_eq!(Sps::parse(&SPS[..6]), None);
         assert_eq!(Sps::parse(&[0x68, 0xce]), None);
+    }
+
+    #[test]
+    fn an_access_unit_that_never_ends_stops_growing() {
+        // The smallest NAL units take the most room for what was sent: five bytes for one.
+        let mut tiny = vec![0x78];
+        (0..400).for_each(|_| tiny.extend_from_slice(&[0, 1, 0x65]));
+        let (mut depacketizer, mut out) = (Depacketizer::default(), Vec::new());
+        for _ in 0..ACCESS_UNIT_BYTES_MAX / 2_000 + 2 {
+            depacketizer.push(9, false, false, &tiny, &mut out);
+        }
+        depacketizer.push(9, true, false, &[0x41, 0x9a], &mut out);
+        assert_eq!(out.len(), 1);
+        assert!(out[0].damaged && out[0].data.len() <= ACCESS_UNIT_BYTES_MAX);
+        assert!(out[0].nals().all(|nal| nal == [0x65]));
     }
 
     #[test]
