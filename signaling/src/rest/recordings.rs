@@ -1,6 +1,6 @@
 //! Recordings: which there are, playing them, having them verified, taking them along.
 
-mod range;
+pub mod range;
 mod stream;
 mod tar;
 

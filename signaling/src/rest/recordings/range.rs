@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, header};
 
 /// What of a file is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Range {
+pub enum Range {
     /// All of it.
     Whole,
     /// From `first` to `last`, both included.
@@ -21,7 +21,7 @@ pub(super) enum Range {
 
 impl Range {
     /// What the headers ask for of a file of `length` bytes.
-    pub(super) fn of(headers: &HeaderMap, length: u64, etag: &str) -> Range {
+    pub fn of(headers: &HeaderMap, length: u64, etag: &str) -> Range {
         // The client has part of another version: it needs all of this one.
         if headers.get(header::IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes()) {
             return Range::Whole;

@@ -1,0 +1,48 @@
+//! What strangers send, thrown at each parser of ours: one function a target.
+//!
+//! A target is a function of bytes that must return, whatever the bytes: it may not panic, run away or forget a rule
+//! it states by an assertion. `cargo fuzz run NAME` looks for bytes that break it; `tests/corpus.rs` replays the
+//! corpus on stable Rust, with changes drawn by a seed. A new parser gets a target here, a bin beside the others and
+//! a corpus. Called by nothing else.
+
+mod access;
+mod cameras;
+mod evidence;
+mod input;
+mod media;
+mod peer;
+mod recorder;
+
+pub use access::{api_message, range, settings, token};
+pub use cameras::{camera_address, camera_h264};
+pub use evidence::{journal, package, seal};
+pub use media::{h264, opus, reorder, rtcp, rtp, vp8};
+pub use peer::{dtls, sdp, srtp, stun};
+pub use recorder::recording;
+
+/// A target: takes any bytes, and returns.
+pub type Target = fn(&[u8]);
+
+/// Every target with its name, which is that of its bin and of its corpus.
+pub const TARGETS: [(&str, Target); 20] = [
+    ("api_message", api_message),
+    ("camera_address", camera_address),
+    ("camera_h264", camera_h264),
+    ("dtls", dtls),
+    ("h264", h264),
+    ("journal", journal),
+    ("opus", opus),
+    ("package", package),
+    ("range", range),
+    ("recording", recording),
+    ("reorder", reorder),
+    ("rtcp", rtcp),
+    ("rtp", rtp),
+    ("sdp", sdp),
+    ("seal", seal),
+    ("settings", settings),
+    ("srtp", srtp),
+    ("stun", stun),
+    ("token", token),
+    ("vp8", vp8),
+];
