@@ -58,6 +58,7 @@ pub(crate) fn begin() -> Recording {
         room_name: "调解室".into(),
         started_at: utc(),
         started_mono: START,
+        continues: None,
     };
     Recording::create(&bench.folder, meta, bench.identity.clone()).expect("a folder can be made")
 }
