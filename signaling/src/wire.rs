@@ -49,6 +49,7 @@ pub fn purpose(purpose: hewei_store::Purpose) -> api::Purpose {
 pub fn recording(recording: hewei_store::Recording) -> api::Recording {
     api::Recording {
         id: recording.id.to_string(),
+        session_id: recording.session_id.to_string(),
         room_id: recording.room_id.to_string(),
         case_id: recording.case_id.to_string(),
         state: match recording.state {

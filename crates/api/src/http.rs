@@ -329,6 +329,8 @@ pub enum RecordingState {
 pub struct Recording {
     /// Id.
     pub id: String,
+    /// Session. One that was interrupted has several recordings, each a part of it.
+    pub session_id: String,
     /// Room.
     pub room_id: String,
     /// Case.

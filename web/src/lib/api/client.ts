@@ -8,6 +8,7 @@ import type {
   Camera,
   Case,
   Grant,
+  Health,
   Invitation,
   Me,
   NewCamera,
@@ -48,6 +49,7 @@ const id = encodeURIComponent
 export const api = {
   me: () => call<Me>('GET', 'me'),
   join: (body: RedeemInvitation) => call<Grant>('POST', 'join', body),
+  health: () => call<Health>('GET', 'health'),
   cases: () => call<Case[]>('GET', 'cases'),
   case: (caseId: string) => call<Case>('GET', `cases/${id(caseId)}`),
   addCase: (body: NewCase) => call<Case>('POST', 'cases', body),

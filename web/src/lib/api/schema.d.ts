@@ -794,6 +794,8 @@ export interface components {
             id: string;
             /** @description Room. */
             room_id: string;
+            /** @description Session. One that was interrupted has several recordings, each a part of it. */
+            session_id: string;
             /** @description Start. */
             started_at: string;
             /** @description State. */
