@@ -357,3 +357,43 @@ async fn a_session_is_kept_as_it_is_now_until_it_ends() {
     f.store.forget_session(f.room.id).await.expect("forgets");
     assert_eq!(f.store.live_sessions().await.expect("reads"), []);
 }
+
+#[tokio::test]
+async fn a_look_changes_nothing_and_sees_what_is_wrong() {
+    let folder = tempfile::tempdir().expect("works");
+    let path = folder.path().join("a.sqlite");
+    let key = || SealingKey::new(&[1; 32]);
+    assert!(Store::look(&path, key()).await.is_err(), "there is none, and none is made");
+    assert!(!path.exists());
+    let store = Store::open(&path, key()).await.expect("works");
+    let newest = OffsetDateTime::from_unix_timestamp(1_900_000_000).expect("works");
+    let entry = AuditEntry {
+        at: newest,
+        actor: "周审计".into(),
+        participant_id: None,
+        role: Role::Auditor,
+        action: "audit.read".into(),
+        target: "audit".into(),
+        purpose_id: None,
+        detail: String::new(),
+    };
+    let look = Store::look(&path, key()).await.expect("works");
+    assert_eq!(look.newest_moment().await.expect("works"), None);
+    store.audit(&entry).await.expect("works");
+    assert_eq!(look.newest_moment().await.expect("works"), Some(newest));
+    let schema = look.schema().await.expect("works");
+    assert_eq!(schema.database, schema.program);
+    assert_eq!(look.quick_check().await.expect("works"), [] as [String; 0]);
+    assert!(look.audit(&entry).await.is_err(), "it cannot write");
+    look.close().await;
+    store.close().await;
+
+    // A page of a table in the middle of the file is overwritten.
+    let mut bytes = std::fs::read(&path).expect("works");
+    let half = bytes.len() / 2 / 4_096 * 4_096;
+    bytes[half..half + 4_096].fill(0x5a);
+    std::fs::write(&path, bytes).expect("works");
+    let look = Store::look(&path, key()).await.expect("works");
+    let found = look.quick_check().await;
+    assert!(found.as_ref().is_ok_and(|lines| !lines.is_empty()) || found.is_err(), "{found:?}");
+}
