@@ -18,7 +18,7 @@ use crate::{
     auth::{Claims, Tokens},
     backup,
     config::{Config, ConfigError, Log, LogFormat},
-    demo,
+    demo, doctor,
     notify::Manager,
     openapi, ready,
     secrets::Folder,
@@ -51,6 +51,20 @@ enum Command {
     CheckConfig {
         /// The file.
         file: PathBuf,
+    },
+    /// Look at everything that this installation needs, and say what to do: 0 nothing is wrong, 1 something is, 2 it
+    /// could not look.
+    Doctor {
+        /// Settings; without it the defaults and HEWEI_... variables.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Only this: settings, machine, disk, database, clock, certificate, ports, addresses, call or cameras. May be
+        /// given more than once.
+        #[arg(long)]
+        only: Vec<doctor::Check>,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Print a token for somebody.
     Token {
@@ -173,6 +187,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Config::load(Some(&file))?;
             print(&format!("{} is good\n", file.display()))?;
         }
+        Command::Doctor { config, only, json } => {
+            return examine(doctor::Options { config, only, json });
+        }
         Command::Token { room, role, ttl, name, config } => {
             let config = Config::load(config.as_deref())?;
             let tokens = Tokens::new(&Folder::open(&config.storage.folder)?.token_key()?);
@@ -218,6 +235,25 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Openapi => print(&openapi::text())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The doctor. Ctrl+C ends it, and what it has made goes away.
+fn examine(options: doctor::Options) -> anyhow::Result<ExitCode> {
+    // The server that it starts for a test call opens as much as a real one.
+    crate::descriptors::raise();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let examined = runtime.block_on(async {
+        let mut end = End::new()?;
+        tokio::select! {
+            code = doctor::run(options) => code,
+            () = end.wait() => anyhow::bail!("interrupted"),
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    Ok(examined.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "hewei: the doctor could not look: {error:#}");
+        ExitCode::from(2)
+    }))
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

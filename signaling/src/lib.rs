@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 mod demo;
 mod descriptors;
+pub mod doctor;
 pub mod health;
 pub mod http;
 pub mod limits;

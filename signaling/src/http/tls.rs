@@ -144,7 +144,7 @@ impl Origin {
 }
 
 /// The names and addresses that people may type.
-fn names() -> BTreeSet<String> {
+pub(crate) fn names() -> BTreeSet<String> {
     let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_lowercase();
     let is_dns_name = !hostname.is_empty()
         && hostname.parse::<IpAddr>().is_err()
@@ -246,9 +246,21 @@ struct Ca {
 
 impl Ca {
     fn is_good_for(&self, name: &str) -> bool {
-        let is_private = |address| PRIVATE.iter().any(|network| contains(*network, address));
-        self.names.contains(name) || name.parse().is_ok_and(is_private)
+        self.names.contains(name) || is_private(name)
     }
+}
+
+/// Those of `names` that the own CA in `folder` is not good for; none when there is no CA yet, which will be made for
+/// all of them.
+pub(crate) fn beyond_own_ca(folder: &Path, names: &BTreeSet<String>) -> Vec<String> {
+    let Ok(made_for) = fs::read_to_string(folder.join("ca-made-for.txt")) else { return Vec::new() };
+    let good = made_for.lines().collect::<BTreeSet<_>>();
+    let beyond = |name: &&String| !good.contains(name.as_str()) && !is_private(name);
+    names.iter().filter(beyond).cloned().collect()
+}
+
+fn is_private(name: &str) -> bool {
+    name.parse().is_ok_and(|address| PRIVATE.iter().any(|network| contains(*network, address)))
 }
 
 fn contains((network, prefix): (IpAddr, u8), address: IpAddr) -> bool {
