@@ -5,6 +5,7 @@
 //! the server running it asks that one and makes its test call beside it, on free ports.
 
 mod addresses;
+mod call;
 mod cameras;
 mod certificate;
 mod clock;
@@ -65,6 +66,7 @@ async fn make(check: Check, context: &Context) -> Vec<Finding> {
         Check::Certificate => certificate::check(context).await,
         Check::Ports => ports::judge(&ports::gather(context).await),
         Check::Addresses => addresses::judge(&addresses::gather(context).await),
+        Check::Call => call::check(context).await,
         Check::Cameras => cameras::judge(&cameras::gather(context).await),
     }
 }

@@ -93,12 +93,6 @@ pub(super) fn media_is_free(context: &Context) -> bool {
     probe(Protocol::Udp, SocketAddr::new(media.bind, media.port)) == Probe::Free
 }
 
-/// Whether all ports of the settings could be bound just now.
-pub(super) fn all_free(context: &Context) -> bool {
-    let mut listen = context.config.http.listen.iter();
-    media_is_free(context) && listen.all(|address| probe(Protocol::Tcp, *address) == Probe::Free)
-}
-
 /// An address of this machine by which a listener can be asked.
 pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {

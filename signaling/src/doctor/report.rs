@@ -34,6 +34,8 @@ pub enum Check {
     Ports,
     /// What browsers are told to send to.
     Addresses,
+    /// A real call, recorded and verified.
+    Call,
     /// Every registered camera.
     Cameras,
 }
@@ -41,7 +43,7 @@ pub enum Check {
 impl Check {
     /// In the order they are made. The call comes after what it stands on, and the cameras last, since they may take
     /// long.
-    pub const ALL: [Check; 9] = [
+    pub const ALL: [Check; 10] = [
         Check::Settings,
         Check::Machine,
         Check::Disk,
@@ -50,6 +52,7 @@ impl Check {
         Check::Certificate,
         Check::Ports,
         Check::Addresses,
+        Check::Call,
         Check::Cameras,
     ];
 
@@ -64,6 +67,7 @@ impl Check {
             Check::Certificate => "certificate",
             Check::Ports => "ports",
             Check::Addresses => "addresses",
+            Check::Call => "call",
             Check::Cameras => "cameras",
         }
     }
@@ -78,6 +82,7 @@ impl Check {
             Check::Certificate => "证书",
             Check::Ports => "端口",
             Check::Addresses => "地址",
+            Check::Call => "通话与录制",
             Check::Cameras => "摄像头",
         }
     }
