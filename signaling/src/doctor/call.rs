@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -26,7 +26,7 @@ use super::{
     ports,
     report::{Check, Finding, words},
 };
-use crate::{addresses, config::Config, rest::cases::make_invitation, serve::Server, state::App};
+use crate::{config::Config, rest::cases::make_invitation, serve::Server, state::App};
 
 /// How long the two see and hear each other.
 const TALK: Duration = Duration::from_secs(4);
@@ -121,15 +121,16 @@ fn config(given: &Config, on_own_port: bool, storage: &Path, recordings: &Path) 
     config.http.listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     config.http.certificate = None;
     config.http.key = None;
-    let machine = addresses::of_this_machine();
-    let is_here = |address: &IpAddr| address.is_loopback() || machine.contains(address);
-    config.media.addresses =
-        addresses::candidates(&config, &machine).into_iter().filter(is_here).collect();
-    if !on_own_port || config.media.addresses.is_empty() {
-        config.media.port = if on_own_port { config.media.port } else { 0 };
+    if !on_own_port {
+        config.media.port = 0;
         config.media.bind = Ipv4Addr::LOCALHOST.into();
-        config.media.addresses = vec![Ipv4Addr::LOCALHOST.into()];
     }
+    // One address: which of them hear, the check of addresses has asked.
+    config.media.addresses = vec![match config.media.bind {
+        IpAddr::V4(bind) if bind.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(bind) if bind.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        bind => bind,
+    }];
     config
 }
 
@@ -151,10 +152,11 @@ impl Person {
             .await
             .map_err(|problem| anyhow!(problem.into_body().detail))?;
         let code = path.split_once('#').map_or("", |(_, code)| code);
-        let grant = http::redeem(address, code, None).await?;
+        let grant = http::join(address, code, None).await?;
         let tracks = vec![Track::new(Codec::Opus), Track::new(Codec::H264)];
         let shape = Shape { tracks, audio_slots: 1, video_slots: 1, gcm: true };
-        let entry = Entry { token: grant.token, room_id: room.to_string(), record: true, shape, grows: false };
+        let entry =
+            Entry { token: grant.token, room_id: room.to_string(), record: true, shape, grows: false };
         let mut call = Call::enter(address, entry).await?;
         let id = loop {
             match call.next().await? {
@@ -222,8 +224,12 @@ fn pictures() -> Vec<Vec<&'static [u8]>> {
     const START: &[u8] = &[0, 0, 1];
     const SPS: u8 = 7;
     let mut pictures: Vec<Vec<&[u8]>> = Vec::new();
-    let mut starts: Vec<usize> =
-        PICTURES.windows(START.len()).enumerate().filter(|(_, bytes)| *bytes == START).map(|(at, _)| at).collect();
+    let mut starts: Vec<usize> = PICTURES
+        .windows(START.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == START)
+        .map(|(at, _)| at)
+        .collect();
     starts.push(PICTURES.len());
     for pair in starts.windows(2) {
         let unit = &PICTURES[pair[0] + START.len()..pair[1]];
@@ -285,7 +291,8 @@ async fn talk(server: &Server) -> anyhow::Result<(Heard, RecordingId)> {
     mediator.call.say(&ClientMessage::EndSession)?;
     let end = async {
         while !ended[0] {
-            ended[0] = mediator.took(mediator.call.next().await?)?;
+            let event = mediator.call.next().await?;
+            ended[0] = mediator.took(event)?;
         }
         anyhow::Ok(())
     };
@@ -374,8 +381,12 @@ fn judge(facts: &Facts) -> Vec<Finding> {
                     format!("A test call did not come about ({}): {error}.", place.en),
                 ),
                 words(
-                    format!("放行本机到 UDP {port} 的包(防火墙、容器的网络);看上面\u{201c}地址\u{201d}和\u{201c}端口\u{201d}两项。"),
-                    format!("Let datagrams of this machine reach UDP {port} (firewall, network of the container); see addresses and ports above."),
+                    format!(
+                        "放行本机到 UDP {port} 的包(防火墙、容器的网络);看上面\u{201c}地址\u{201d}和\u{201c}端口\u{201d}两项。"
+                    ),
+                    format!(
+                        "Let datagrams of this machine reach UDP {port} (firewall, network of the container); see addresses and ports above."
+                    ),
                 ),
             )];
         }
@@ -393,8 +404,12 @@ fn called(heard: &Heard, place_zh: &str, place_en: &str) -> Finding {
     let ms = heard.connected_after.as_millis();
     let profile = heard.profile.replace('_', " ");
     let said = words(
-        format!("试通话({place_zh}):两人 {ms} ms 后互相听见看见,DTLS-SRTP({profile}),收到 {packets} 个包,丢 {lost} 个。"),
-        format!("Test call ({place_en}): two people heard and saw each other after {ms} ms, DTLS-SRTP ({profile}), {packets} packets received, {lost} lost."),
+        format!(
+            "试通话({place_zh}):两人 {ms} ms 后互相听见看见,DTLS-SRTP({profile}),收到 {packets} 个包,丢 {lost} 个。"
+        ),
+        format!(
+            "Test call ({place_en}): two people heard and saw each other after {ms} ms, DTLS-SRTP ({profile}), {packets} packets received, {lost} lost."
+        ),
     );
     match lost * 100 > packets * LOST_PER_CENT_MAX {
         true => Finding::note(
@@ -420,13 +435,17 @@ fn judge_recording(recording: &Result<Recorded, String>) -> Finding {
     let recorded = match recording {
         Ok(recorded) => recorded,
         Err(error) => {
-            return wrong(format!("试通话没有录成:{error}。"), format!("The test call was not recorded: {error}."));
+            return wrong(
+                format!("试通话没有录成:{error}。"),
+                format!("The test call was not recorded: {error}."),
+            );
         }
     };
     let verification = &recorded.verification;
     if verification.verdict != Judgement::Intact || !verification.signer_checked {
         let first = verification.findings.first();
-        let first = first.map_or_else(String::new, |finding| format!("{}: {}", finding.file, finding.problem));
+        let first =
+            first.map_or_else(String::new, |finding| format!("{}: {}", finding.file, finding.problem));
         return wrong(
             format!("试通话的案件包验证不通过:{first}。"),
             format!("The package of the test call does not verify: {first}."),
@@ -448,13 +467,18 @@ fn judge_recording(recording: &Result<Recorded, String>) -> Finding {
         );
     }
     let tracks = recorded.tracks.len();
-    let shortest = recorded.tracks.iter().map(|track| track.duration_ms).min().unwrap_or_default() as f64 / 1e3;
+    let shortest =
+        recorded.tracks.iter().map(|track| track.duration_ms).min().unwrap_or_default() as f64 / 1e3;
     let Verification { files, journal_lines, seals, .. } = verification;
     Finding::pass(
         Check::Call,
         words(
-            format!("录制验证完好:{files} 个文件,{journal_lines} 行日志,{seals} 个签名;{tracks} 条轨道都读得出,最短 {shortest:.1} 秒。"),
-            format!("The recording verifies: {files} files, {journal_lines} journal lines, {seals} signatures; its {tracks} tracks read, the shortest {shortest:.1} s."),
+            format!(
+                "录制验证完好:{files} 个文件,{journal_lines} 行日志,{seals} 个签名;{tracks} 条轨道都读得出,最短 {shortest:.1} 秒。"
+            ),
+            format!(
+                "The recording verifies: {files} files, {journal_lines} journal lines, {seals} signatures; its {tracks} tracks read, the shortest {shortest:.1} s."
+            ),
         ),
     )
 }
@@ -522,10 +546,7 @@ mod tests {
             Err("the disk is full".to_owned()),
             Ok(recorded_call(Judgement::Altered, 4)),
             Ok(recorded_call(Judgement::Intact, 3)),
-            Ok(Recorded {
-                unreadable: vec!["a: gone".into()],
-                ..recorded_call(Judgement::Intact, 4)
-            }),
+            Ok(Recorded { unreadable: vec!["a: gone".into()], ..recorded_call(Judgement::Intact, 4) }),
         ] {
             let facts = facts(Ok(heard(0)), Some(recording));
             assert!(matches!(verdicts(&facts)[..], [Verdict::Pass, Verdict::Wrong(_)]));
@@ -534,10 +555,8 @@ mod tests {
 
     #[test]
     fn the_pictures_are_two_with_their_parameter_sets() {
-        let kinds: Vec<Vec<u8>> = pictures()
-            .iter()
-            .map(|picture| picture.iter().map(|unit| unit[0] & 0x1f).collect())
-            .collect();
+        let kinds: Vec<Vec<u8>> =
+            pictures().iter().map(|picture| picture.iter().map(|unit| unit[0] & 0x1f).collect()).collect();
         assert_eq!(kinds, [[7, 8, 5], [7, 8, 5]]);
         assert!(pictures().iter().flatten().all(|unit| unit.len() <= 1_200), "one packet each");
     }
