@@ -8,7 +8,7 @@ use sqlx::{
 };
 use time::OffsetDateTime;
 
-use crate::{MIGRATIONS, Result, SealingKey, Store, row};
+use crate::{Result, SealingKey, Store, backup, row, schema_known};
 
 /// The schema a database has, against the one this program has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,20 +37,8 @@ impl Store {
 
     /// Which schema the database has.
     pub async fn schema(&self) -> Result<Schema> {
-        let tables =
-            sqlx::query("SELECT COUNT (*) AS count FROM sqlite_schema WHERE name = '_sqlx_migrations'")
-                .fetch_one(&self.pool)
-                .await?;
-        let database = match tables.try_get::<i64, _>("count")? {
-            0 => 0,
-            _ => sqlx::query(
-                "SELECT COALESCE (MAX (version), 0) AS version FROM _sqlx_migrations WHERE success",
-            )
-            .fetch_one(&self.pool)
-            .await?
-            .try_get("version")?,
-        };
-        let program = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let mut connection = self.pool.acquire().await?;
+        let (database, program) = (backup::schema(&mut connection).await?, schema_known());
         Ok(Schema { database, program })
     }
 

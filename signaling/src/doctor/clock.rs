@@ -1,11 +1,8 @@
 //! The clock: what is recorded is only as good as its time.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, time::Instant};
 
+use hewei_api::health::ClockState;
 use time::{OffsetDateTime, UtcOffset, macros::format_description};
 
 use super::{
@@ -13,12 +10,12 @@ use super::{
     database,
     report::{Check, Finding, words},
 };
+use crate::health;
 
 /// Below this a difference to what was written down is the time between two looks.
 const AHEAD_MAX: time::Duration = time::Duration::seconds(5);
 /// More than this between the two clocks while the doctor runs is a step, no slewing.
 const STEP_MAX: time::Duration = time::Duration::milliseconds(500);
-const ASK_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// What is known of the clock.
 #[derive(Debug, Clone)]
@@ -26,6 +23,7 @@ pub(super) struct Facts {
     utc: OffsetDateTime,
     /// How much further UTC went than the monotonic clock since the doctor began.
     step: time::Duration,
+    /// `None`: the system does not tell.
     synchronised: Option<bool>,
     built_at: OffsetDateTime,
     /// The newest moment that something here speaks of, and what that is.
@@ -48,7 +46,11 @@ pub(super) async fn gather(context: &Context) -> Facts {
         _ => None,
     };
     let from_packages = newest_package(&context.config.recordings_folder()).map(|at| (at, Evidence::Package));
-    let synchronised = synchronised().await;
+    let synchronised = match health::clock().state {
+        ClockState::Synchronised => Some(true),
+        ClockState::Unsynchronised => Some(false),
+        ClockState::Unknown => None,
+    };
     let (began_utc, began) = context.began;
     let (utc, elapsed) = (OffsetDateTime::now_utc(), Instant::now() - began);
     Facts {
@@ -70,23 +72,6 @@ fn built_at() -> OffsetDateTime {
 fn newest_package(folder: &Path) -> Option<OffsetDateTime> {
     let entries = fs::read_dir(folder).ok()?;
     entries.filter_map(|entry| entry.ok()?.metadata().ok()?.modified().ok()).max().map(OffsetDateTime::from)
-}
-
-/// Whether something keeps the clock right; `None` when nobody can tell.
-async fn synchronised() -> Option<bool> {
-    // systemd-timesyncd.
-    if Path::new("/run/systemd/timesync/synchronized").exists() {
-        return Some(true);
-    }
-    // Others by what they told the kernel, which timedated reads.
-    let mut ask = tokio::process::Command::new("timedatectl");
-    ask.args(["show", "--property=NTPSynchronized", "--value"]).kill_on_drop(true);
-    let answer = tokio::time::timeout(ASK_TIME_MAX, ask.output()).await.ok()?.ok()?;
-    match String::from_utf8_lossy(&answer.stdout).trim() {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => None,
-    }
 }
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {

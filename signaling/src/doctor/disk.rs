@@ -16,8 +16,6 @@ use super::{
 
 /// A session of four people with pictures of 1.2 Mbit/s and sound, for the forecast.
 const BYTES_AN_HOUR: u64 = 2_500_000_000;
-/// Below this nothing should begin to record.
-const FREE_BYTES_MIN: u64 = 500_000_000;
 /// Below this it is time to make room.
 const FREE_HOURS_GOOD: u64 = 10;
 const FREE_FILES_GOOD: u64 = 100_000;
@@ -42,6 +40,8 @@ pub(super) struct Facts {
     /// The setting that names it.
     setting: &'static str,
     folder: PathBuf,
+    /// With less than this no recording begins (`recording.reserve_mb`).
+    reserve_bytes: u64,
     outcome: Result<Measured, String>,
 }
 
@@ -76,8 +76,12 @@ pub(super) async fn check(context: &Context) -> Vec<Finding> {
     if !recordings.starts_with(&context.config.storage.folder) {
         folders.push(("recording.folder", recordings));
     }
+    let reserve_bytes = context.config.recording.reserve_bytes();
     let gathered = tokio::task::spawn_blocking(move || {
-        folders.into_iter().map(|(setting, folder)| gather(setting, folder)).collect::<Vec<_>>()
+        folders
+            .into_iter()
+            .map(|(setting, folder)| gather(setting, folder, reserve_bytes))
+            .collect::<Vec<_>>()
     });
     match gathered.await {
         Ok(facts) => facts.iter().flat_map(judge).collect(),
@@ -88,9 +92,9 @@ pub(super) async fn check(context: &Context) -> Vec<Finding> {
     }
 }
 
-fn gather(setting: &'static str, folder: PathBuf) -> Facts {
+fn gather(setting: &'static str, folder: PathBuf, reserve_bytes: u64) -> Facts {
     let outcome = measure(&folder).map_err(|error| error.to_string());
-    Facts { setting, folder, outcome }
+    Facts { setting, folder, reserve_bytes, outcome }
 }
 
 fn measure(folder: &Path) -> io::Result<Measured> {
@@ -152,7 +156,7 @@ fn quantile(values: &mut [Duration], part: f64) -> Duration {
 }
 
 fn judge(facts: &Facts) -> Vec<Finding> {
-    let Facts { setting, folder, outcome } = facts;
+    let Facts { setting, folder, outcome, .. } = facts;
     let folder = folder.display();
     let measured = match outcome {
         Ok(measured) => measured,
@@ -192,12 +196,14 @@ fn space(facts: &Facts, measured: &Measured) -> Finding {
             ),
         )
     };
-    if measured.free_bytes < FREE_BYTES_MIN || measured.written == Err(Refused::Full) {
+    if measured.free_bytes < facts.reserve_bytes || measured.written == Err(Refused::Full) {
         return Finding::wrong(
             Check::Disk,
             words(
-                format!("磁盘满了:{folder} 只剩 {free},录制会中断。"),
-                format!("The disk is full: {folder} has {free} free, so recordings break off."),
+                format!("磁盘满了:{folder} 只剩 {free},不再开始录制(recording.reserve_mb)。"),
+                format!(
+                    "The disk is full: {folder} has {free} free, and no recording begins (recording.reserve_mb)."
+                ),
             ),
             remedy(),
         );
@@ -310,7 +316,8 @@ mod tests {
 
     fn facts(free_bytes: u64, written: Result<Speed, Refused>) -> Facts {
         let measured = Measured { free_bytes, free_files: 1_000_000, written };
-        Facts { setting: "storage.folder", folder: "/srv/hewei".into(), outcome: Ok(measured) }
+        let outcome = Ok(measured);
+        Facts { setting: "storage.folder", folder: "/srv/hewei".into(), reserve_bytes: 500_000_000, outcome }
     }
 
     fn speed(each_ms: u64) -> Speed {
@@ -349,7 +356,7 @@ mod tests {
     #[test]
     fn a_trial_leaves_nothing_behind() {
         let folder = tempfile::tempdir().expect("a folder");
-        let facts = gather("storage.folder", folder.path().join("not/yet/there"));
+        let facts = gather("storage.folder", folder.path().join("not/yet/there"), 0);
         let measured = facts.outcome.expect("measured");
         assert!(measured.written.expect("written").p50 > Duration::ZERO);
         assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 0);

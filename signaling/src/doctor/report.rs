@@ -248,15 +248,15 @@ fn in_words(findings: &[Finding]) -> String {
             }
         }
         // Writing to a string does not fail.
-        let _ = writeln!(text, "  {label}  {}\n  {:14}  {}", said.zh, "", said.en);
+        let _ = writeln!(text, "  {label}  {}\n  {:12}  {}", said.zh, "", said.en);
         if let Some(remedy) = remedy {
-            let _ = writeln!(text, "  {:14}→ {}\n  {:14}→ {}", "", remedy.zh, "", remedy.en);
+            let _ = writeln!(text, "  {:12}→ {}\n  {:12}→ {}", "", remedy.zh, "", remedy.en);
         }
     }
     if let more @ 1.. = passing.saturating_sub(PASSING_LINES_MAX) {
         let _ = writeln!(
             text,
-            "  通过 pass     还有 {more} 项通过(--json 列出全部)。\n  {:14}  {more} more pass (--json lists all).",
+            "  通过 pass     还有 {more} 项通过(--json 列出全部)。\n  {:12}  {more} more pass (--json lists all).",
             ""
         );
     }
@@ -279,8 +279,8 @@ mod tests {
         ];
         assert_eq!(
             in_words(&findings),
-            "\n端口 ports\n  通过 pass     端口空闲。\n                  The port is free.\n  不对 WRONG    端口被占。\n                  \
-             The port is taken.\n                → 换一个。\n                → Take another.\n"
+            "\n端口 ports\n  通过 pass     端口空闲。\n                The port is free.\n  不对 WRONG    端口被占。\n                \
+             The port is taken.\n              → 换一个。\n              → Take another.\n"
         );
         let json = serde_json::to_value(&findings).expect("JSON");
         assert_eq!(json[0]["verdict"], "pass");
