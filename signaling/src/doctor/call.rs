@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use hewei_api::ws::ClientMessage;
-use hewei_client::{Call, CallEvent, Entry, Outgoing, Reception, Shape, Track, http};
+use hewei_client::{Call, CallError, CallEvent, Entry, Outgoing, Reception, Shape, Track, http};
 use hewei_evidence::verify::{Options, Verdict as Judgement, Verification};
 use hewei_model::{CaseId, Codec, MediaKind, RecordingId, Role, RoomId};
 use hewei_recorder::{TrackSummary, package};
@@ -291,8 +291,12 @@ async fn talk(server: &Server) -> anyhow::Result<(Heard, RecordingId)> {
     mediator.call.say(&ClientMessage::EndSession)?;
     let end = async {
         while !ended[0] {
-            let event = mediator.call.next().await?;
-            ended[0] = mediator.took(event)?;
+            match mediator.call.next().await {
+                Ok(event) => ended[0] = mediator.took(event)?,
+                // Media may say goodbye before the session's end is told.
+                Err(CallError::Media(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         anyhow::Ok(())
     };
@@ -517,7 +521,7 @@ mod tests {
             participant: hewei_model::ParticipantId::from_u128(1 + at as u128 / 2),
             name: "甲".into(),
             role: Role::Party,
-            kind: if at % 2 == 0 { MediaKind::Audio } else { MediaKind::Video },
+            kind: if at.is_multiple_of(2) { MediaKind::Audio } else { MediaKind::Video },
             codec: Codec::Opus,
             content_type: "audio/mp4".into(),
             starts_ms: 0,
