@@ -79,6 +79,12 @@ ids! {
     RecordingId "recording";
     /// A link that lets one party in.
     InvitationId "invitation";
+    /// Somebody of the staff, with a user name and a password.
+    AccountId "account";
+    /// One sign-in of an account at one browser, until it signs out.
+    SignInId "sign-in";
+    /// A token that was made on the command line or for the demo, without an account.
+    LinkId "link";
     /// Why a camera or wall may be open, and until when.
     PurposeId "purpose";
 }

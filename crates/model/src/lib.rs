@@ -4,10 +4,12 @@
 
 mod codec;
 mod id;
+mod origin;
 mod role;
 mod time;
 
 pub use codec::{Codec, MediaKind};
 pub use id::*;
+pub use origin::{InvalidOrigin, Origin};
 pub use role::{Audience, Publisher, Role};
 pub use time::{Bitrate, MediaTime, MonoNs};

@@ -3,19 +3,23 @@
 //! Owns the SQLite file and the key that seals camera credentials in it; decides nothing about who may read
 //! what. Called by the server only. One file a noun; each adds its functions to [`Store`].
 
+mod account;
 mod audit;
 pub mod backup;
 mod camera;
 mod case;
 mod invitation;
+mod link;
 mod look;
 mod purpose;
 mod recording;
 mod region;
+mod revocation;
 mod room;
 mod row;
 mod seal;
 mod seat;
+mod sign_in;
 mod usage;
 mod wall;
 
@@ -27,10 +31,12 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+pub use account::{Account, SetupCode};
 pub use audit::{AuditEntry, AuditRow};
 pub use camera::{Camera, Credentials};
 pub use case::Case;
-pub use invitation::{Invitation, Redeemed};
+pub use invitation::{Invitation, ListedInvitation, Redeemed};
+pub use link::Link;
 pub use look::Schema;
 pub use purpose::{Purpose, PurposeKind};
 pub use recording::{Recording, RecordingState};
@@ -38,6 +44,7 @@ pub use region::Region;
 pub use room::Room;
 pub use seal::SealingKey;
 pub use seat::{LiveSeat, LiveSession};
+pub use sign_in::SignIn;
 pub use usage::{Endings, SealedPackage};
 pub use wall::Wall;
 
@@ -66,6 +73,9 @@ pub enum Error {
     /// A code that was redeemed before.
     #[error("the invitation was used")]
     InvitationUsed,
+    /// Nobody would be left who can sign in and make accounts.
+    #[error("it is the last administrator")]
+    LastAdministrator,
     /// Camera credentials do not open: another key, or an altered row.
     #[error("the credentials of camera {0} cannot be opened with this key")]
     Unsealable(hewei_model::CameraId),
@@ -183,6 +193,11 @@ impl Store {
     pub async fn ping(&self) -> Result<()> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;
         Ok(())
+    }
+
+    /// A change of several statements. It takes the one writer's turn at once, so that what it reads stays true.
+    pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
 
     /// Writes everything back into the one file and closes it.

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use ring::digest::{SHA256, digest};
 use sqlx::{Row, sqlite::SqliteRow};
 use time::OffsetDateTime;
 
@@ -38,6 +39,11 @@ pub(crate) fn at_option(row: &SqliteRow, column: &'static str) -> Result<Option<
 fn from_ms(ms: i64, column: &'static str) -> Result<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
         .map_err(|_| Error::Corrupt { column, text: ms.to_string() })
+}
+
+/// What is kept of a secret.
+pub(crate) fn sha256(secret: &str) -> Vec<u8> {
+    digest(&SHA256, secret.as_bytes()).as_ref().to_vec()
 }
 
 /// How many rows a list gives.

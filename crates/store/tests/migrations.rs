@@ -15,7 +15,8 @@ INSERT INTO regions VALUES ('00000000-0000-0000-0000-000000000002', '00000000-00
 INSERT INTO cases VALUES ('00000000-0000-0000-0000-000000000003', '2026-1', '青苗补偿',
     '00000000-0000-0000-0000-000000000002', 1800000000000);
 INSERT INTO rooms VALUES ('00000000-0000-0000-0000-000000000004', '00000000-0000-0000-0000-000000000003', '一号', 1800000000000);
-INSERT INTO invitations VALUES ('00000000-0000-0000-0000-000000000005', '00000000-0000-0000-0000-000000000004', 'party', '赵',
+INSERT INTO invitations (id, room_id, role, name, code_sha256, participant_id, created_at, expires_at, used_at)
+    VALUES ('00000000-0000-0000-0000-000000000005', '00000000-0000-0000-0000-000000000004', 'party', '赵',
     x'0102', '00000000-0000-0000-0000-000000000006', 1800000000000, 1800000360000, NULL);
 INSERT INTO cameras VALUES ('00000000-0000-0000-0000-000000000007', 101, '村口', '00000000-0000-0000-0000-000000000002',
     '34020000001320000001', 'rtsp://192.0.2.1/cam', NULL);
@@ -35,6 +36,17 @@ const LATER: &[(i64, &str)] = &[(
     2,
     "INSERT INTO audit (at, actor, role, action, target, purpose_id, detail, participant_id)
      VALUES (1800000000001, '李', 'lawyer', 'recording.play', 'x', NULL, '', '00000000-0000-0000-0000-00000000000d');",
+), (
+    3,
+    "INSERT INTO accounts VALUES ('00000000-0000-0000-0000-00000000000e', 'Wang.Min', 'wang.min', '王敏', 'administrator',
+         '00000000-0000-0000-0000-00000000000f', '$argon2id$', 0, 1800000000000, NULL);
+     INSERT INTO setup_codes VALUES (x'0304', NULL, 1800000360000);
+     INSERT INTO sign_ins VALUES ('00000000-0000-0000-0000-000000000010', '00000000-0000-0000-0000-00000000000e', x'0506',
+         '192.0.2.1', 'Firefox', 1800000000000, 1800000000000);
+     INSERT INTO links VALUES ('00000000-0000-0000-0000-000000000011', '王', 'mediator', NULL,
+         '00000000-0000-0000-0000-000000000012', 1800000000000, 1800000360000);
+     INSERT INTO revocations VALUES ('link 00000000-0000-0000-0000-000000000013', 1800000360000);
+     UPDATE invitations SET revoked_at = 1800000000000;",
 )];
 
 async fn connect(path: &Path) -> SqliteConnection {
@@ -89,6 +101,20 @@ async fn every_earlier_schema_keeps_its_rows() {
         if schema >= 2 {
             assert_eq!(audit[0].entry.participant_id, Some(id::<ParticipantId>(13)));
         }
+
+        let (account, hash) = match store.account_to_sign_in("wang.min").await.expect("reads") {
+            Some((account, hash)) => (Some(account), hash),
+            None => (None, None),
+        };
+        assert_eq!((account.is_some(), hash.is_some()), (schema >= 3, schema >= 3));
+        let now = time::OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("a time");
+        assert_eq!(store.revocations(now).await.expect("reads").len(), usize::from(schema >= 3));
+        assert_eq!(store.links(now, 10).await.expect("reads").len(), usize::from(schema >= 3));
+        if let Some(account) = account {
+            assert_eq!(store.sign_ins(account.id).await.expect("reads").len(), 1);
+        }
+        let invitations = store.invitations(room.id, 10).await.expect("reads");
+        assert_eq!((invitations.len(), invitations[0].revoked), (1, schema >= 3));
 
         // And they can be worked with.
         let camera = cameras[0].clone();
