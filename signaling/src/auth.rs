@@ -6,13 +6,23 @@
 //! The word in front is version and use at once, and is signed, so that a ticket is never taken for a token.
 //! There is no choice of algorithm.
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+mod revocations;
+
+use std::sync::Arc;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use hewei_model::{ParticipantId, RecordingId, Role, RoomId};
+use hewei_model::{LinkId, ParticipantId, RecordingId, Role, RoomId};
 use ring::hmac;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 
+pub use hewei_model::Origin;
+
+pub use self::revocations::Revocations;
 use crate::{permissions::Action, problem::Problem, state::App};
 
 const TOKEN: &str = "hewei1";
@@ -32,12 +42,30 @@ pub struct Claims {
     pub room: Option<RoomId>,
     /// The bearer's seat in any room: stable for the life of the token.
     pub participant: ParticipantId,
+    /// What it came of; when that is ended, so is the token.
+    pub origin: Origin,
     /// When the token ends.
     #[serde(with = "time::serde::timestamp")]
     pub expires_at: OffsetDateTime,
+    /// Until when a connection that was opened with it may stay open: a sign-in outlives its short tokens.
+    #[serde(with = "time::serde::timestamp")]
+    pub open_until: OffsetDateTime,
 }
 
 impl Claims {
+    /// Of a new link, which nobody has to renew.
+    pub fn of_link(name: String, role: Role, room: Option<RoomId>, expires_at: OffsetDateTime) -> Self {
+        Self {
+            name,
+            role,
+            room,
+            participant: ParticipantId::generate(),
+            origin: Origin::Link(LinkId::generate()),
+            expires_at,
+            open_until: expires_at,
+        }
+    }
+
     /// Whether the token opens `room`, the role apart.
     pub fn opens(&self, room: RoomId) -> bool {
         self.room.is_none_or(|only| only == room)
@@ -81,6 +109,8 @@ pub struct Ticket {
     pub name: String,
     /// Their role.
     pub role: Role,
+    /// What that token came of.
+    pub origin: Origin,
     /// When it ends.
     #[serde(with = "time::serde::timestamp")]
     pub expires_at: OffsetDateTime,
@@ -95,17 +125,26 @@ pub enum TokenError {
     /// It has run out.
     #[error("it has run out")]
     Expired,
+    /// What it came of was ended.
+    #[error("it was ended")]
+    Revoked,
 }
 
 /// Signs and checks tokens and tickets.
 pub struct Tokens {
     key: hmac::Key,
+    revocations: Arc<Revocations>,
 }
 
 impl Tokens {
     /// With this key of good randomness.
-    pub fn new(key: &[u8; 32]) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key) }
+    pub fn new(key: &[u8; 32], revocations: Arc<Revocations>) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), revocations }
+    }
+
+    /// What was ended before its time.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// A token for these claims.
@@ -116,7 +155,7 @@ impl Tokens {
     /// The claims of a token that is good at `now`.
     pub fn verify(&self, token: &str, now: OffsetDateTime) -> Result<Claims, TokenError> {
         let claims: Claims = self.check(TOKEN, token)?;
-        if claims.expires_at <= now { Err(TokenError::Expired) } else { Ok(claims) }
+        self.good(claims.origin, claims.expires_at, now).map(|()| claims)
     }
 
     /// A ticket.
@@ -127,7 +166,22 @@ impl Tokens {
     /// What a ticket that is good at `now` opens.
     pub fn verify_ticket(&self, ticket: &str, now: OffsetDateTime) -> Result<Ticket, TokenError> {
         let ticket: Ticket = self.check(TICKET, ticket)?;
-        if ticket.expires_at <= now { Err(TokenError::Expired) } else { Ok(ticket) }
+        self.good(ticket.origin, ticket.expires_at, now).map(|()| ticket)
+    }
+
+    fn good(
+        &self,
+        origin: Origin,
+        expires_at: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<(), TokenError> {
+        if expires_at <= now {
+            return Err(TokenError::Expired);
+        }
+        if self.revocations.ended(origin) {
+            return Err(TokenError::Revoked);
+        }
+        Ok(())
     }
 
     fn sign(&self, word: &str, value: &impl Serialize) -> String {
@@ -154,6 +208,16 @@ impl Tokens {
     }
 }
 
+/// The token of a request's `Authorization: Bearer`, good or not.
+pub fn token(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+}
+
 /// The claims of a request's `Authorization: Bearer`. Without a good one the request ends with 401.
 pub struct Bearer(pub Claims);
 
@@ -161,14 +225,7 @@ impl FromRequestParts<App> for Bearer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let token = parts
-            .headers
-            .get(axum::http::header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(Problem::no_token)?;
+        let token = token(&parts.headers).ok_or_else(Problem::no_token)?;
         app.tokens.verify(token, OffsetDateTime::now_utc()).map(Bearer).map_err(Problem::from)
     }
 }
@@ -180,13 +237,11 @@ mod tests {
     use super::*;
 
     fn claims(now: OffsetDateTime) -> Claims {
-        Claims {
-            name: "王调解员".into(),
-            role: Role::Mediator,
-            room: Some(RoomId::generate()),
-            participant: ParticipantId::generate(),
-            expires_at: now + Duration::hours(1),
-        }
+        Claims::of_link("王调解员".into(), Role::Mediator, Some(RoomId::generate()), now + Duration::hours(1))
+    }
+
+    fn tokens(key: u8) -> Tokens {
+        Tokens::new(&[key; 32], Arc::default())
     }
 
     fn now() -> OffsetDateTime {
@@ -195,17 +250,37 @@ mod tests {
 
     #[test]
     fn a_token_says_what_was_signed_until_it_ends() {
-        let tokens = Tokens::new(&[1; 32]);
+        let tokens = tokens(1);
         let claims = claims(now());
         let token = tokens.issue(&claims);
         assert_eq!(tokens.verify(&token, now()), Ok(claims.clone()));
         assert_eq!(tokens.verify(&token, claims.expires_at), Err(TokenError::Expired));
-        assert_eq!(Tokens::new(&[2; 32]).verify(&token, now()), Err(TokenError::Invalid));
+        assert_eq!(super::tests::tokens(2).verify(&token, now()), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn tokens_and_tickets_end_with_what_they_came_of() {
+        let tokens = tokens(1);
+        let claims = claims(now());
+        let token = tokens.issue(&claims);
+        let ticket = tokens.issue_ticket(&Ticket {
+            recording: RecordingId::generate(),
+            participant: claims.participant,
+            name: claims.name.clone(),
+            role: claims.role,
+            origin: claims.origin,
+            expires_at: claims.expires_at,
+        });
+        assert!(tokens.verify_ticket(&ticket, now()).is_ok());
+        tokens.revocations().end([claims.origin], claims.expires_at);
+        assert_eq!(tokens.verify(&token, now()), Err(TokenError::Revoked));
+        assert_eq!(tokens.verify_ticket(&ticket, now()), Err(TokenError::Revoked));
+        assert_eq!(tokens.verify(&token, claims.expires_at), Err(TokenError::Expired));
     }
 
     #[test]
     fn any_changed_character_is_refused() {
-        let tokens = Tokens::new(&[1; 32]);
+        let tokens = tokens(1);
         let token = tokens.issue(&claims(now()));
         for at in 0..token.len() {
             let mut changed = token.clone().into_bytes();
@@ -220,12 +295,13 @@ mod tests {
 
     #[test]
     fn tickets_and_tokens_are_not_each_other() {
-        let tokens = Tokens::new(&[1; 32]);
+        let tokens = tokens(1);
         let ticket = Ticket {
             recording: RecordingId::generate(),
             participant: ParticipantId::generate(),
             name: "李律师".into(),
             role: Role::Lawyer,
+            origin: Origin::Link(LinkId::generate()),
             expires_at: now() + Duration::minutes(5),
         };
         let text = tokens.issue_ticket(&ticket);

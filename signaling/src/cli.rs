@@ -4,17 +4,20 @@ use std::{
     io::{IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use hewei_model::{ParticipantId, Role, RoomId};
+use hewei_model::{Role, RoomId};
+use hewei_store::{SealingKey, Store};
 use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    access::{self, setup_link},
     auth::{Claims, Tokens},
     backup,
     config::{Config, ConfigError, Log, LogFormat},
@@ -22,7 +25,7 @@ use crate::{
     notify::Manager,
     openapi, ready,
     secrets::Folder,
-    serve::Server,
+    serve::{Listening, Server},
 };
 
 /// Hewei: video mediation and dispatch.
@@ -80,6 +83,15 @@ enum Command {
         /// The name others see; the role's name without it.
         #[arg(long)]
         name: Option<String>,
+        /// Settings of the server it is for.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Print a one-time link: for the first administrator, or for an account whose password was forgotten.
+    SetupLink {
+        /// Whose password it chooses; not needed when there is one administrator.
+        #[arg(long)]
+        username: Option<String>,
         /// Settings of the server it is for.
         #[arg(long)]
         config: Option<PathBuf>,
@@ -192,18 +204,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Token { room, role, ttl, name, config } => {
             let config = Config::load(config.as_deref())?;
-            let tokens = Tokens::new(&Folder::open(&config.storage.folder)?.token_key()?);
             let name = name.unwrap_or_else(|| role.to_string());
             let name = crate::rest::input::text(&name, "--name", 1, 60)
                 .map_err(|problem| anyhow::anyhow!(problem.into_body().detail))?;
-            let claims = Claims {
-                name,
-                role,
-                room: room.0,
-                participant: ParticipantId::generate(),
-                expires_at: OffsetDateTime::now_utc() + ttl,
-            };
-            print(&format!("{}\n", tokens.issue(&claims)))?;
+            block_on(token(config, name, role, room.0, ttl))?;
+        }
+        Command::SetupLink { username, config } => {
+            block_on(setup_link(Config::load(config.as_deref())?, username))?;
         }
         Command::Verify { package, json, ca, receipt } => {
             return verify(&package, json, ca.as_deref(), receipt.as_deref());
@@ -256,10 +263,96 @@ fn examine(options: doctor::Options) -> anyhow::Result<ExitCode> {
     }))
 }
 
+async fn token(
+    config: Config,
+    name: String,
+    role: Role,
+    room: Option<RoomId>,
+    ttl: Duration,
+) -> anyhow::Result<()> {
+    let (folder, store) = open_storage(&config).await?;
+    let now = OffsetDateTime::now_utc();
+    let claims = Claims::of_link(name, role, room, now + ttl);
+    let kept = access::keep_link(&store, &claims, now).await;
+    store.close().await;
+    kept.context("cannot write the link down (is there such a room?)")?;
+    let tokens = Tokens::new(&folder.token_key()?, Arc::default());
+    print(&format!("{}\n", tokens.issue(&claims)))?;
+    Ok(())
+}
+
+async fn setup_link(config: Config, username: Option<String>) -> anyhow::Result<()> {
+    let (_, store) = open_storage(&config).await?;
+    let listening: Vec<Listening> = config
+        .http
+        .listen
+        .iter()
+        .map(|address| Listening { address: *address, tls: !address.ip().is_loopback() })
+        .collect();
+    let text = async {
+        let account = whose_link(&store, username.as_deref()).await?;
+        setup_link::make(&store, &config.storage.folder, &listening, account.as_ref()).await
+    }
+    .await;
+    store.close().await;
+    print(&text?)?;
+    Ok(())
+}
+
+/// Whose password the link chooses; `None` makes the first administrator.
+async fn whose_link(store: &Store, username: Option<&str>) -> anyhow::Result<Option<hewei_store::Account>> {
+    let account = match username {
+        Some(username) => {
+            let found = store.account_to_sign_in(username).await?;
+            let (account, _) = found.with_context(|| format!("there is no account {username}"))?;
+            account
+        }
+        None if !store.has_administrator().await? => return Ok(None),
+        None => {
+            let mut administrators = store.accounts(hewei_store::LIST_LIMIT_MAX).await?;
+            administrators.retain(|account| account.role == Role::Administrator && !account.disabled);
+            let names: Vec<&str> = administrators.iter().map(|account| account.username.as_str()).collect();
+            if names.len() > 1 {
+                anyhow::bail!(
+                    "there are several administrators; add --username with one of: {}",
+                    names.join(", ")
+                );
+            }
+            administrators.pop().context("there is no administrator")?
+        }
+    };
+    if account.disabled {
+        anyhow::bail!("the account {} is closed; an administrator opens it again", account.username);
+    }
+    Ok(Some(account))
+}
+
+/// Also while a server runs on it.
+async fn open_storage(config: &Config) -> anyhow::Result<(Folder, Store)> {
+    let folder = Folder::open(&config.storage.folder)?;
+    let database = folder.database()?;
+    let store = Store::open(&database, SealingKey::new(&folder.camera_key()?))
+        .await
+        .with_context(|| format!("cannot open {}", database.display()))?;
+    Ok((folder, store))
+}
+
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut end = End::new()?;
     let manager = Manager::of_environment();
     let server = Server::start(config).await?;
+    if let Some(link) = server.setup_link() {
+        // Never to the log, which others may read.
+        let shown = print(&format!(
+            "首次设置：请在 24 小时内打开下面的链接，设置第一位管理员。\n\
+             First set-up: open this link within 24 hours to make the first administrator.\n{link}"
+        ));
+        if shown.is_err() {
+            tracing::warn!(
+                "nobody reads the output; the set-up link is in the storage folder, in `setup-link`"
+            );
+        }
+    }
     let mut alive = None;
     if let Some(manager) = &manager {
         manager.ready();

@@ -7,11 +7,11 @@ mod seed;
 use std::{fmt::Write, path::Path};
 
 use anyhow::Context;
-use hewei_model::{ParticipantId, Role};
+use hewei_model::Role;
 use time::{Duration, OffsetDateTime};
 
 use self::cameras::DemoCameras;
-use crate::{addresses, auth::Claims, config::Config, rest::cases::make_invitation, serve::Server};
+use crate::{access, addresses, auth::Claims, config::Config, rest::cases::make_invitation, serve::Server};
 
 const LINK_LIFETIME: Duration = Duration::hours(12);
 
@@ -71,13 +71,8 @@ pub async fn start(server: &Server) -> anyhow::Result<Demo> {
 
     text.push_str("\n  各角色的链接,12 小时有效。 A link for each role, good for 12 hours.\n\n");
     for (role, name, title) in STAFF {
-        let claims = Claims {
-            name: name.to_owned(),
-            role,
-            room: None,
-            participant: ParticipantId::generate(),
-            expires_at: now + LINK_LIFETIME,
-        };
+        let claims = Claims::of_link(name.to_owned(), role, None, now + LINK_LIFETIME);
+        access::keep_link(&app.store, &claims, now).await.context("cannot keep the links of the demo")?;
         let _ = writeln!(text, "  {}{base}/enter#{}", column(title), app.tokens.issue(&claims));
     }
     text.push_str("\n  当事人的链接,只能打开一次。 The parties' links; each opens once.\n\n");

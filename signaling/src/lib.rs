@@ -3,6 +3,7 @@
 //! The only place that knows all rooms. The binary `hewei` is a thin shell over this library, so that tests
 //! start whole servers in their own process.
 
+pub mod access;
 pub mod addresses;
 mod audit;
 pub mod auth;

@@ -1,7 +1,10 @@
-//! How often somebody may try an invitation's code. Codes cannot be guessed; this keeps the database quiet.
+//! How often somebody may do what costs something; here: try an invitation's code. Codes cannot be guessed; this keeps the database quiet.
 //!
 //! A wrong code and a right one cost different buckets: a village where everybody comes in at nine is not slowed down
 //! by somebody there who guesses, and guessing gets no further by right codes in between.
+
+mod requests;
+mod sign_in;
 
 use std::{
     collections::HashMap,
@@ -11,6 +14,11 @@ use std::{
 };
 
 use crate::addresses;
+
+pub use self::{
+    requests::{Asker, RequestLimits},
+    sign_in::SignInLimits,
+};
 
 /// Tries at once, and how long it takes to win one back.
 #[derive(Clone, Copy)]
@@ -55,12 +63,18 @@ impl Bucket {
     fn has_one(&mut self, now: Instant) -> bool {
         let won = now.saturating_duration_since(self.at).as_secs_f64() / self.rate.refill.as_secs_f64();
         self.left = (self.left + won).min(self.rate.burst);
-        self.at = now;
+        // Never back: those who ask took their time in another order.
+        self.at = self.at.max(now);
         self.left >= 1.0
     }
 
     fn is_full(&mut self, now: Instant) -> bool {
         self.has_one(now) && self.left >= self.rate.burst
+    }
+
+    /// How long until there is one, if nobody asks meanwhile.
+    fn until_one(&self) -> Duration {
+        self.rate.refill.mul_f64((1.0 - self.left).clamp(0.0, 1.0))
     }
 
     fn give_back(&mut self) {

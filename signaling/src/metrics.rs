@@ -90,6 +90,8 @@ pub async fn metrics(State(app): State<App>) -> Response {
     for (state, count) in app.recording_counts.get(&app.store, Instant::now()).await {
         write("gauge", &format!("recordings_{}", state.as_str()), count);
     }
+    write("counter", "http_requests_limited_total", app.request_limits.refused());
+    write("counter", "sign_ins_refused_total", app.sign_in_limits.refused());
     text.push_str("# TYPE hewei_http_requests_total counter\n");
     for (class, count) in app.http_metrics.by_class.iter().enumerate() {
         let count = count.load(Ordering::Relaxed);

@@ -1,5 +1,7 @@
 //! Errors as people and programs get them: `application/problem+json` (RFC 9457).
 
+use std::time::Duration;
+
 use axum::{
     extract::rejection::JsonRejection,
     http::{HeaderValue, StatusCode, header},
@@ -14,6 +16,8 @@ use crate::{auth::TokenError, permissions::Action};
 pub struct Problem {
     status: StatusCode,
     body: hewei_api::problem::Problem,
+    /// In whole seconds, rounded up.
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
@@ -25,7 +29,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
         };
-        Self { status, body }
+        Self { status, body, retry_after_s: None }
     }
 
     /// No `Authorization` header.
@@ -87,6 +91,124 @@ impl Problem {
             "That was too often.",
             "Wait a minute and try again.",
         )
+        .after(Duration::from_secs(60))
+    }
+
+    /// Too often, for a moment.
+    pub fn too_fast(wait: Duration) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_requests",
+            "That was too fast.",
+            "Wait a moment and try again.",
+        )
+        .after(wait)
+    }
+
+    /// Too many passwords were tried.
+    pub fn too_many_tries(wait: Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil();
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_tries",
+            "Too many passwords were tried.",
+            format!(
+                "Wait {seconds} seconds and try again; if you forgot it, ask an administrator for a new link."
+            ),
+        )
+        .after(wait)
+    }
+
+    /// Too many passwords are being checked.
+    pub fn busy_signing_in() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "Too many people are signing in.",
+            "Try again in a few seconds.",
+        )
+        .after(Duration::from_secs(5))
+    }
+
+    /// Which of both is wrong is not said.
+    pub fn sign_in_failed() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "sign_in_failed",
+            "The user name or the password is wrong.",
+            "Try again; if you forgot the password, ask an administrator for a new link.",
+        )
+    }
+
+    /// The account is closed.
+    pub fn account_disabled() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "account_disabled",
+            "This account is closed.",
+            "Ask an administrator to open it again.",
+        )
+    }
+
+    /// The cookie is of no sign-in.
+    pub fn signed_out() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "signed_out", "You are not signed in.", "Sign in again.")
+    }
+
+    /// A link or an invitation has no account.
+    pub fn no_account() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "no_account",
+            "You are here by a link, without an account.",
+            "Sign in with a user name and a password for this.",
+        )
+    }
+
+    /// The password until now is another.
+    pub fn wrong_password() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "wrong_password",
+            "The old password is wrong.",
+            "Try again; if you forgot it, ask an administrator for a new link.",
+        )
+    }
+
+    /// The password is too easily guessed; `detail` says why.
+    pub fn weak_password(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "weak_password",
+            "This password is too easily guessed.",
+            detail,
+        )
+    }
+
+    /// The code of a set-up link is not one.
+    pub fn setup_unknown() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "setup_unknown",
+            "This link does not open anything.",
+            "It was used, or has run out, or was copied in part. Ask an administrator for a new one; on the server, \
+             `hewei setup-link` prints one.",
+        )
+    }
+
+    /// A page of another site asks.
+    pub fn cross_origin() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "cross_origin",
+            "Pages of another site may not do this.",
+            "Open the page from this server's own address.",
+        )
+    }
+
+    fn after(mut self, wait: Duration) -> Self {
+        self.retry_after_s = Some((wait.as_secs_f64().ceil() as u64).max(1));
+        self
     }
 
     /// A fault of the server. What it is goes to the log, not to the client.
@@ -124,7 +246,13 @@ impl From<TokenError> for Problem {
                 StatusCode::UNAUTHORIZED,
                 "token_expired",
                 "Your access has run out.",
-                "Ask for a new link.",
+                "Sign in again, or ask for a new link.",
+            ),
+            TokenError::Revoked => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "token_revoked",
+                "Your access was ended.",
+                "Sign in again, or ask the one who gave you the link.",
             ),
         }
     }
@@ -152,6 +280,11 @@ impl From<hewei_store::Error> for Problem {
                 "invitation_unknown",
                 "This link does not open anything.",
                 "It may have run out, or been copied in part. Ask the mediator for a new one.",
+            ),
+            hewei_store::Error::LastAdministrator => Self::conflict(
+                "last_administrator",
+                "This is the last administrator.",
+                "Make another administrator first, who has chosen a password.",
             ),
             error => Self::internal(&error),
         }
@@ -210,8 +343,8 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -14,13 +14,14 @@ use time::OffsetDateTime;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
+    access::{passwords::Passwords, setup_link},
     addresses,
-    auth::Tokens,
+    auth::{Revocations, Tokens},
     config::Config,
     descriptors,
     health::Health,
     http::{self, listener::Shares},
-    limits::JoinLimits,
+    limits::{JoinLimits, RequestLimits, SignInLimits},
     live::Live,
     metrics::{HttpMetrics, RecordingCounts},
     secrets::Folder,
@@ -37,6 +38,9 @@ const LIVE_END_MAX: Duration = Duration::from_secs(7);
 /// The media threads and the database get this long each.
 const CLOSE_MAX: Duration = Duration::from_millis(500);
 
+/// How exactly sign-ins end that nobody uses.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
+
 /// A running server.
 pub struct Server {
     app: App,
@@ -44,6 +48,8 @@ pub struct Server {
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
     keep_fresh: Option<tokio::task::JoinHandle<()>>,
+    tidy: tokio::task::JoinHandle<()>,
+    setup_link: Option<String>,
     _lock: File,
 }
 
@@ -97,11 +103,14 @@ impl Server {
 
         let config = Arc::new(config);
         let identity = Arc::new(identity);
+        let revocations = store.revocations(OffsetDateTime::now_utc()).await?;
+        let revocations = Arc::new(Revocations::with(revocations));
         let parts = Parts {
             config: Arc::clone(&config),
             store: store.clone(),
             engine: engine.clone(),
             identity: Arc::clone(&identity),
+            revocations: Arc::clone(&revocations),
         };
         let live = Live::start(parts, events).await?;
         let app = App::new(State {
@@ -109,8 +118,12 @@ impl Server {
             engine,
             live,
             identity,
-            tokens: Tokens::new(&folder.token_key()?),
+            tokens: Tokens::new(&folder.token_key()?, revocations),
             join_limits: JoinLimits::new(Instant::now()),
+            setup_limits: JoinLimits::new(Instant::now()),
+            sign_in_limits: SignInLimits::new(Instant::now()),
+            request_limits: RequestLimits::new(Instant::now()),
+            passwords: Passwords::default(),
             http_metrics: HttpMetrics::default(),
             recording_counts: RecordingCounts::default(),
             verifying: Verifying::default(),
@@ -141,13 +154,20 @@ impl Server {
             let (router, shares) = (router.clone(), Arc::clone(&connections));
             listeners.spawn(http::listener::serve(socket, tls, router, shares, stopped.clone(), GRACE));
         }
+        let setup_link = setup_link::at_start(&app.store, &app.config.storage.folder, &listening).await?;
+        let tidy = tokio::spawn(tidy(app.clone()));
         let keep_fresh = certificates.map(|certificates| tokio::spawn(certificates.keep_fresh()));
-        Ok(Server { app, listening, stop, listeners, keep_fresh, _lock: lock })
+        Ok(Server { app, listening, stop, listeners, keep_fresh, tidy, setup_link, _lock: lock })
     }
 
     /// What the handlers hold.
     pub fn app(&self) -> &App {
         &self.app
+    }
+
+    /// The link by which the first administrator comes in, one address a line; `None` when there is an administrator.
+    pub fn setup_link(&self) -> Option<&str> {
+        self.setup_link.as_deref()
     }
 
     /// Where it listens, in the order of the settings, with the ports that were given for 0.
@@ -164,6 +184,7 @@ impl Server {
         }
         self.stop.send_replace(true);
         while self.listeners.join_next().await.is_some() {}
+        self.tidy.abort();
         if let Some(task) = self.keep_fresh {
             task.abort();
         }
@@ -175,6 +196,18 @@ impl Server {
         }
         if tokio::time::timeout(CLOSE_MAX, self.app.store.close()).await.is_err() {
             tracing::error!("the database was not closed in time; what is written is safe");
+        }
+    }
+}
+
+/// Ends sign-ins that have run out, as long as the server runs.
+async fn tidy(app: App) {
+    let mut every = tokio::time::interval(TIDY_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if let Err(error) = app.tidy_access().await {
+            tracing::warn!(%error, "sign-ins that have run out could not be ended; the next try is in half a minute");
         }
     }
 }

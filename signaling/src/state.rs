@@ -7,11 +7,12 @@ use hewei_store::Store;
 use time::OffsetDateTime;
 
 use crate::{
-    auth::Tokens,
+    access::passwords::Passwords,
+    auth::{Revocations, Tokens},
     config::Config,
     health::Health,
     http::listener::Shares,
-    limits::JoinLimits,
+    limits::{JoinLimits, RequestLimits, SignInLimits},
     live::Live,
     metrics::{HttpMetrics, RecordingCounts},
     verifying::Verifying,
@@ -37,6 +38,14 @@ pub struct State {
     pub tokens: Tokens,
     /// How often invitations are tried.
     pub join_limits: JoinLimits,
+    /// How often set-up links are tried.
+    pub setup_limits: JoinLimits,
+    /// How often passwords are tried.
+    pub sign_in_limits: SignInLimits,
+    /// How often anything is asked for.
+    pub request_limits: RequestLimits,
+    /// Hashes and checks passwords.
+    pub passwords: Passwords,
     /// Counts of requests.
     pub http_metrics: HttpMetrics,
     /// Counts of recordings.
@@ -62,6 +71,8 @@ pub struct Parts {
     pub engine: Engine,
     /// Key and certificate that sign recordings.
     pub identity: Arc<hewei_recorder::Identity>,
+    /// What was ended before its time.
+    pub revocations: Arc<Revocations>,
 }
 
 impl App {

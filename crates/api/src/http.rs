@@ -10,6 +10,10 @@ use utoipa::ToSchema;
 /// `GET /api/v1/me`: who the bearer of the token is.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Me {
+    /// The bearer's seat and hand in the audit log; an account's is always the same.
+    pub participant_id: String,
+    /// The user name of the account; absent for links and invitations.
+    pub username: Option<String>,
     /// Role.
     #[schema(value_type = RoleName)]
     pub role: Role,

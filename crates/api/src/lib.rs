@@ -3,6 +3,7 @@
 //! Owns the shape of every message; holds no logic. Ids are strings on the wire (UUIDs), times are RFC 3339
 //! in UTC, durations carry their unit in the name.
 
+pub mod access;
 pub mod health;
 pub mod http;
 pub mod problem;

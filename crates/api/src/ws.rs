@@ -244,6 +244,8 @@ pub enum EndReason {
     PurposeExpired,
     /// The token ran out.
     TokenExpired,
+    /// Somebody ended the access it was opened with: a sign-out, another role, a withdrawn invitation.
+    AccessEnded,
     /// The server stops.
     ServerStopping,
 }

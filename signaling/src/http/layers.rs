@@ -1,15 +1,18 @@
 //! What happens around every request.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{ConnectInfo, MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use crate::{problem::Problem, state::App};
+use crate::{addresses, auth, limits::Asker, problem::Problem, state::App};
 
 const SECURITY_HEADERS: [(&str, &str); 6] = [
     (
@@ -60,6 +63,26 @@ pub async fn log(State(app): State<App>, request: Request, next: Next) -> Respon
         None => tracing::debug!(%method, route = "file", status = status.as_u16(), ms, "request"),
     }
     response
+}
+
+/// Refuses those of the API and of media who ask too fast. Files cost nothing, and a socket has limits of its own.
+pub async fn limit(State(app): State<App>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    if !["/api/", "/whip/", "/whep/"].iter().any(|start| route.starts_with(start)) {
+        return next.run(request).await;
+    }
+    let now = time::OffsetDateTime::now_utc();
+    let claims = auth::token(request.headers()).and_then(|token| app.tokens.verify(token, now).ok());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let asker = match (claims, peer) {
+        (Some(claims), _) => Asker::Bearer(claims.participant),
+        (None, Some(ConnectInfo(peer))) => Asker::Network(addresses::network(peer.ip())),
+        (None, None) => return next.run(request).await,
+    };
+    match app.request_limits.admit(asker, Instant::now()) {
+        Ok(()) => next.run(request).await,
+        Err(wait) => Problem::too_fast(wait).into_response(),
+    }
 }
 
 /// Ends a request that takes too long to answer. The body of the answer may take its time.

@@ -72,7 +72,7 @@ pub async fn serve(
             tracing::debug!(%peer, "too many connections from one address");
             continue;
         };
-        let client = Client { peer, place, deadline: Instant::now() + HEAD_TIME_MAX };
+        let client = Client { peer, tls: tls.is_some(), place, deadline: Instant::now() + HEAD_TIME_MAX };
         connections.spawn(connection(stream, descriptor, client, tls.clone(), router.clone(), stop.clone()));
     }
     drop(listener);
@@ -97,9 +97,14 @@ async fn accept(
     Ok((stream, peer, descriptor, stranger))
 }
 
+/// Whether a request came over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverTls(pub bool);
+
 /// Who is at the other end.
 struct Client {
     peer: SocketAddr,
+    tls: bool,
     place: Place,
     /// When the first request must have begun.
     deadline: Instant,
@@ -162,7 +167,7 @@ async fn requests(
     answer: Answer,
     mut stop: watch::Receiver<bool>,
 ) {
-    let Client { peer, place, deadline } = client;
+    let Client { peer, tls, place, deadline } = client;
     let (begin, begun) = oneshot::channel::<()>();
     // Dropped with the connection, or when it becomes a WebSocket.
     let stranger = Mutex::new((place, Some(begin)));
@@ -177,6 +182,7 @@ async fn requests(
             match answer {
                 Answer::App(router) => {
                     request.extensions_mut().insert(ConnectInfo(peer));
+                    request.extensions_mut().insert(OverTls(tls));
                     router.oneshot(request.map(Body::new)).await
                 }
                 Answer::RedirectToHttps => Ok(redirect_to_https(&request)),
@@ -264,7 +270,7 @@ mod tests {
         let router = Router::new().route("/", get(|| async { "here" }));
         let serving = tokio::spawn(async move {
             let (_stop, stopped) = watch::channel(false);
-            let client = Client { peer, place, deadline: Instant::now() + HEAD_TIME_MAX };
+            let client = Client { peer, tls: false, place, deadline: Instant::now() + HEAD_TIME_MAX };
             let tls = TlsAcceptor::from(Arc::new(server));
             secured(Stream::new(far, None), client, tls, router, stopped).await;
         });

@@ -27,7 +27,6 @@ use std::{
 };
 
 use anyhow::Context;
-use axum::{Router, routing::any};
 use hewei_api::http::CameraStatus;
 use hewei_cameras::Cameras;
 use hewei_engine::Event;
@@ -35,10 +34,7 @@ use hewei_model::{CameraId, ParticipantId, PeerId, RoomId};
 use tokio::sync::{mpsc, oneshot};
 
 use self::shared::{Shared, Tasks};
-use crate::{
-    problem::Problem,
-    state::{App, Parts},
-};
+use crate::{http::routes::Routes, problem::Problem, state::Parts};
 
 /// Rooms get this long to tell everybody that the server stops.
 const ROOMS_END_MAX: Duration = Duration::from_secs(2);
@@ -56,14 +52,14 @@ pub struct Live {
 }
 
 /// The routes of the live part: `/ws`, `/whip` and `/whep`.
-pub fn router() -> Router<App> {
-    Router::new().route("/ws", any(socket::upgrade)).merge(whip::router())
+pub fn routes() -> Routes {
+    Routes::new().get("/ws", socket::upgrade).merge(whip::routes())
 }
 
 impl Live {
     /// Starts the live part: registers the cameras, and takes the engine's events from here on.
     pub async fn start(parts: Parts, events: mpsc::Receiver<Event>) -> anyhow::Result<Live> {
-        let Parts { config, store, engine, identity } = parts;
+        let Parts { config, store, engine, identity, revocations } = parts;
         let cameras_room = RoomId::generate();
         engine.open_room(cameras_room);
         let settings = hewei_cameras::Settings {
@@ -86,6 +82,7 @@ impl Live {
             tasks: Tasks::default(),
             sealing: Tasks::default(),
             stopping: false.into(),
+            revocations,
         });
         let wall = wall::open(&shared);
         let live = Live { shared, wall };

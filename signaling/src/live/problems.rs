@@ -40,15 +40,6 @@ pub(super) fn rate_limited() -> Problem {
     )
 }
 
-pub(super) fn cross_origin() -> Problem {
-    Problem::new(
-        StatusCode::FORBIDDEN,
-        "cross_origin",
-        "Pages of another site may not connect.",
-        "Open the page from this server's own address.",
-    )
-}
-
 pub(super) fn not_leading() -> Problem {
     Problem::new(
         StatusCode::FORBIDDEN,

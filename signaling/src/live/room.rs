@@ -228,6 +228,7 @@ impl Room {
         let second = Duration::from_secs(1);
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + second, second);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut revoked = self.shared.revocations.subscribe();
         while !self.over {
             let (lists_next, lists_waiting) = (self.lists_next, self.lists_waiting);
             tokio::select! {
@@ -238,9 +239,10 @@ impl Room {
                     None => self.end(EndReason::ServerStopping).await,
                 },
                 () = tokio::time::sleep_until(lists_next.into()), if lists_waiting => {}
+                Ok(()) = revoked.changed() => {}
                 _ = tick.tick() => {}
             }
-            // At every turn, and not only when there is nothing else to do: a token ends however many messages come.
+            // At every turn, and not only when there is nothing else to do: access ends however many messages come.
             self.on_tick(Instant::now()).await;
             self.settle().await;
         }
@@ -284,16 +286,26 @@ impl Room {
     async fn on_tick(&mut self, now: Instant) {
         let utc = OffsetDateTime::now_utc();
         let links = self.seats.iter().filter_map(|seat| seat.link.as_ref());
-        let given_up: Vec<(PeerId, Option<Outbox>)> = links
-            .filter(|link| {
+        let given_up: Vec<(PeerId, EndReason)> = links
+            .filter_map(|link| {
                 let unconnected = !link.connected && now.duration_since(link.since) > CONNECT_MAX;
-                link.expires_at <= utc || (link.out.is_none() && unconnected)
+                if self.shared.revocations.ended(link.origin) {
+                    Some((link.peer, EndReason::AccessEnded))
+                } else if link.open_until <= utc || (link.out.is_none() && unconnected) {
+                    Some((link.peer, EndReason::TokenExpired))
+                } else {
+                    None
+                }
             })
-            .map(|link| (link.peer, link.out.clone()))
             .collect();
-        for (peer, out) in given_up {
-            self.unlink(peer);
-            self.tell(out, ServerMessage::Ended { reason: EndReason::TokenExpired, recording_id: None });
+        for (peer, reason) in given_up {
+            let out = self.seat_of(peer).and_then(|seat| seat.link.as_ref()?.out.clone());
+            match reason {
+                // Nobody is waited for.
+                EndReason::AccessEnded => self.leave(peer),
+                _ => self.unlink(peer),
+            }
+            self.tell(out, ServerMessage::Ended { reason, recording_id: None });
         }
         for seat in &mut self.seats {
             if seat.away_since.is_some_and(|since| now.duration_since(since) > AWAY_LISTED) {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,6 +16,7 @@ use hewei_store::Store;
 use tokio::task::JoinSet;
 
 use super::{recording, room};
+use crate::auth::Revocations;
 
 /// The server as rooms and the wall see it.
 pub(super) struct Shared {
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     /// Recordings that are being sealed.
     pub(super) sealing: Tasks,
     pub(super) stopping: AtomicBool,
+    /// Whose connections are closed.
+    pub(super) revocations: Arc<Revocations>,
 }
 
 impl Shared {

@@ -10,7 +10,7 @@ use axum::{
         State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket, close_code},
     },
-    http::{HeaderMap, header},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use hewei_api::ws::{ClientMessage, EndReason, Open, ServerMessage};
@@ -24,7 +24,7 @@ use super::{
     rate::Rate,
     room, wall,
 };
-use crate::{auth::Claims, permissions::Action, problem::Problem, state::App};
+use crate::{auth::Claims, http, permissions::Action, problem::Problem, state::App};
 
 /// Bytes of a message. The largest is an offer of 64 m-lines.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -55,8 +55,8 @@ pub(super) async fn upgrade(
                 .into_response();
         }
     };
-    if !same_origin(&headers) {
-        return problems::cross_origin().into_response();
+    if !http::same_origin(&headers) {
+        return Problem::cross_origin().into_response();
     }
     let Ok(stranger) = STRANGERS.try_acquire() else {
         return problems::busy("Too many connections are being opened").into_response();
@@ -71,17 +71,6 @@ pub(super) async fn upgrade(
             let span = tracing::info_span!("socket", %peer, participant = tracing::field::Empty);
             run(app, socket, peer, stranger).instrument(span).await;
         })
-}
-
-/// Browsers say which site a page is of; other clients send no `Origin`.
-fn same_origin(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
-    let origin = origin
-        .to_str()
-        .ok()
-        .and_then(|origin| origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")));
-    origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
 }
 
 /// What the socket opened.
@@ -140,7 +129,7 @@ async fn run(app: App, socket: WebSocket, peer: PeerId, stranger: tokio::sync::S
     };
     tracing::Span::current().record("participant", tracing::field::display(claims.participant));
     let (out, mut messages) = Outbox::new();
-    let expires_at = claims.expires_at;
+    let open_until = claims.open_until;
     let opened = match open_it(&app, claims, open, peer, out).await {
         Ok(opened) => opened,
         Err(problem) => {
@@ -148,7 +137,7 @@ async fn run(app: App, socket: WebSocket, peer: PeerId, stranger: tokio::sync::S
             return connection.close(Close::Normal).await;
         }
     };
-    let close = connection.serve(&opened, peer, expires_at, &mut messages).await;
+    let close = connection.serve(&opened, peer, open_until, &mut messages).await;
     // First the place is given free, then the last words are said.
     opened.closed(peer).await;
     connection.close(close).await;
@@ -207,10 +196,10 @@ impl Connection {
         &mut self,
         opened: &Opened,
         peer: PeerId,
-        expires_at: OffsetDateTime,
+        open_until: OffsetDateTime,
         messages: &mut outbox::Reader,
     ) -> Close {
-        let token_left = Duration::try_from(expires_at - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO);
+        let token_left = Duration::try_from(open_until - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO);
         let token_ends = tokio::time::sleep(token_left);
         tokio::pin!(token_ends);
         let mut ping = tokio::time::interval(PING_EVERY);
@@ -372,32 +361,5 @@ impl Connection {
         // The browser's own close frame, so that what was sent is not lost in a reset.
         let answer = async { while self.socket.recv().await.is_some_and(|message| message.is_ok()) {} };
         let _ = tokio::time::timeout(Duration::from_secs(1), answer).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    fn headers(origin: Option<&'static str>, host: &'static str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static(host));
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-        }
-        headers
-    }
-
-    #[test]
-    fn only_pages_of_this_server_connect() {
-        assert!(same_origin(&headers(Some("https://hewei.local:8443"), "hewei.local:8443")));
-        assert!(same_origin(&headers(Some("http://127.0.0.1:8080"), "127.0.0.1:8080")));
-        assert!(same_origin(&headers(None, "hewei.local:8443")));
-        assert!(!same_origin(&headers(Some("https://evil.example"), "hewei.local:8443")));
-        assert!(!same_origin(&headers(Some("https://hewei.local:9443"), "hewei.local:8443")));
-        assert!(!same_origin(&headers(Some("https://hewei.local:8443.evil.example"), "hewei.local:8443")));
-        assert!(!same_origin(&headers(Some("null"), "hewei.local:8443")));
     }
 }

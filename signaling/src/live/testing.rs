@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hewei_cameras::Cameras;
-use hewei_model::{ParticipantId, Role, RoomId};
+use hewei_model::{Role, RoomId};
 use time::OffsetDateTime;
 
 use super::{
@@ -38,17 +38,12 @@ pub(super) async fn shared()
         tasks: Tasks::default(),
         sealing: Tasks::default(),
         stopping: false.into(),
+        revocations: Arc::default(),
     });
     (shared, folder, events)
 }
 
 /// A new token's.
 pub(super) fn claims(role: Role, lasts: time::Duration) -> Claims {
-    Claims {
-        name: role.as_str().into(),
-        role,
-        room: None,
-        participant: ParticipantId::generate(),
-        expires_at: OffsetDateTime::now_utc() + lasts,
-    }
+    Claims::of_link(role.as_str().into(), role, None, OffsetDateTime::now_utc() + lasts)
 }

@@ -24,7 +24,10 @@ use tracing::Instrument;
 
 use self::viewer::Viewer;
 use super::{camera_status, inbox::Inbox, outbox::Outbox, problems, room, shared::Shared};
-use crate::{auth::Claims, problem::Problem};
+use crate::{
+    auth::{Claims, TokenError},
+    problem::Problem,
+};
 
 /// Commands wait in line while audiences take effect; some from each viewer.
 const COMMANDS_MAX: usize = 256;
@@ -63,11 +66,28 @@ enum Target {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Open { entry: Box<WallEntry>, reply: oneshot::Sender<Result<(), Problem>> },
-    Watch { opening: Opening, camera: CameraId, sdp: String, reply: oneshot::Sender<Result<String, Problem>> },
-    Said { peer: PeerId, message: ClientMessage },
-    Closed { peer: PeerId },
-    Delete { owner: ParticipantId, peer: PeerId, reply: oneshot::Sender<Result<(), Problem>> },
+    Open {
+        entry: Box<WallEntry>,
+        reply: oneshot::Sender<Result<(), Problem>>,
+    },
+    Watch {
+        opening: Box<Opening>,
+        camera: CameraId,
+        sdp: String,
+        reply: oneshot::Sender<Result<String, Problem>>,
+    },
+    Said {
+        peer: PeerId,
+        message: ClientMessage,
+    },
+    Closed {
+        peer: PeerId,
+    },
+    Delete {
+        owner: ParticipantId,
+        peer: PeerId,
+        reply: oneshot::Sender<Result<(), Problem>>,
+    },
     Stop,
 }
 
@@ -99,7 +119,7 @@ impl Handle {
         sdp: String,
     ) -> Result<String, Problem> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Watch { opening, camera, sdp, reply }).await;
+        self.send(Command::Watch { opening: Box::new(opening), camera, sdp, reply }).await;
         answer.await.unwrap_or_else(|_| Err(problems::busy("The server is stopping")))
     }
 
@@ -147,6 +167,7 @@ pub(super) fn open(shared: &Arc<Shared>) -> Handle {
 impl Walls {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, inbox: Arc<Inbox>) {
         let mut changes = self.shared.cameras.subscribe();
+        let mut revoked = self.shared.revocations.subscribe();
         while !self.over {
             let next = self.until_next_end();
             tokio::select! {
@@ -165,6 +186,7 @@ impl Walls {
                     Err(broadcast::error::RecvError::Lagged(_)) => self.all_cameras_changed(),
                     Err(broadcast::error::RecvError::Closed) => self.end().await,
                 },
+                Ok(()) = revoked.changed() => {}
                 () = tokio::time::sleep(next) => {}
             }
             // At every turn, and not only when there is nothing else to do: a purpose ends however many messages come.
@@ -185,7 +207,7 @@ impl Walls {
             }
             Command::Watch { opening, camera, sdp, reply } => {
                 let peer = opening.peer;
-                let result = self.watch(opening, camera, sdp).await;
+                let result = self.watch(*opening, camera, sdp).await;
                 self.settle().await;
                 if reply.send(result).is_err() {
                     self.close(peer).await;
@@ -263,6 +285,10 @@ impl Walls {
         out: Option<Outbox>,
     ) -> Result<(), Problem> {
         let Opening { claims, purpose, peer } = opening;
+        if self.shared.revocations.ended(claims.origin) {
+            // Since its token was checked.
+            return Err(TokenError::Revoked.into());
+        }
         if self.viewers.len() >= VIEWERS_MAX {
             return Err(problems::busy("Too many walls are open"));
         }
@@ -375,7 +401,9 @@ impl Walls {
                 let silent = !viewer.connected && viewer.since.elapsed() > CONNECT_MAX;
                 let reason = if viewer.purpose.expires_at <= now {
                     EndReason::PurposeExpired
-                } else if viewer.claims.expires_at <= now || (viewer.out.is_none() && silent) {
+                } else if self.shared.revocations.ended(viewer.claims.origin) {
+                    EndReason::AccessEnded
+                } else if viewer.claims.open_until <= now || (viewer.out.is_none() && silent) {
                     EndReason::TokenExpired
                 } else {
                     return None;
@@ -395,7 +423,7 @@ impl Walls {
         let second = Duration::from_secs(1);
         self.viewers
             .iter()
-            .map(|viewer| viewer.purpose.expires_at.min(viewer.claims.expires_at) - now)
+            .map(|viewer| viewer.purpose.expires_at.min(viewer.claims.open_until) - now)
             .map(|left| Duration::try_from(left).unwrap_or(Duration::ZERO))
             .fold(second, Duration::min)
     }

@@ -5,12 +5,10 @@
 //! all candidates.
 
 use axum::{
-    Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::post,
 };
 use hewei_engine::SlotFill;
 use hewei_model::{CameraId, ParticipantId, PeerId, Publisher, PurposeId, RoomId};
@@ -20,23 +18,29 @@ use time::OffsetDateTime;
 use super::{Live, problems, room, socket::SDP_BYTES_MAX, wall};
 use crate::{
     auth::{Bearer, Claims},
+    http::routes::Routes,
     permissions::Action,
     problem::Problem,
     state::App,
 };
 
-pub(super) fn router() -> Router<App> {
-    Router::new()
-        .route("/whip/{room}", post(publish).fallback(|| only("POST")))
-        .route("/whip/{room}/{session}", axum::routing::delete(leave_room).fallback(|| only("DELETE")))
-        .route("/whep/{room}", post(watch).fallback(|| only("POST")))
-        .route("/whep/{room}/{session}", axum::routing::delete(leave_room).fallback(|| only("DELETE")))
-        .route("/whep/camera/{camera}", post(watch_camera).fallback(|| only("POST")))
-        .route(
-            "/whep/camera/{camera}/{session}",
-            axum::routing::delete(leave_camera).fallback(|| only("DELETE")),
-        )
-        .layer(DefaultBodyLimit::max(SDP_BYTES_MAX))
+pub(super) fn routes() -> Routes {
+    let posts = ["/whip/{room}", "/whep/{room}", "/whep/camera/{camera}"];
+    let deletes = ["/whip/{room}/{session}", "/whep/{room}/{session}", "/whep/camera/{camera}/{session}"];
+    let mut routes = Routes::new()
+        .post(posts[0], publish)
+        .post(posts[1], watch)
+        .post(posts[2], watch_camera)
+        .delete(deletes[0], leave_room)
+        .delete(deletes[1], leave_room)
+        .delete(deletes[2], leave_camera);
+    for path in posts {
+        routes = routes.refusing(path, async || only("POST"));
+    }
+    for path in deletes {
+        routes = routes.refusing(path, async || only("DELETE"));
+    }
+    routes.layer(DefaultBodyLimit::max(SDP_BYTES_MAX))
 }
 
 /// `?record=true`: the publisher consents to being recorded. Without it nobody does.
@@ -136,12 +140,13 @@ async fn leave_camera(
     Bearer(claims): Bearer,
     Path((_, session)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
+    claims.may_everywhere(Action::WatchCameras)?;
     app.live.wall.delete(claims.participant, session_id(&session)?).await?;
     Ok(StatusCode::OK)
 }
 
 /// All other methods. `PATCH` would be trickle ICE.
-async fn only(method: &'static str) -> Response {
+fn only(method: &'static str) -> Response {
     let mut response = problems::only(method).into_response();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(method));
     response

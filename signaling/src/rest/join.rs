@@ -14,11 +14,16 @@ use hewei_model::Role;
 use time::{Duration, OffsetDateTime};
 
 use super::input::{self, Body};
-use crate::{auth::Claims, problem::Problem, state::App, wire};
+use crate::{
+    auth::{Claims, Origin},
+    problem::Problem,
+    state::App,
+    wire,
+};
 
 /// The longest day of one mediation. A token outlives its one-time code, so that a reload or a network change
 /// does not put anybody out.
-const TOKEN_LIFETIME: Duration = Duration::hours(8);
+pub(super) const TOKEN_LIFETIME: Duration = Duration::hours(8);
 
 /// No code is longer.
 const CODE_LENGTH_MAX: usize = 64;
@@ -52,13 +57,16 @@ pub async fn join(
     let now = OffsetDateTime::now_utc();
     let redeemed = app.store.redeem(&redeem.code, now).await?;
     app.join_limits.was_right(peer.ip());
+    let expires_at = now + TOKEN_LIFETIME;
     let claims = Claims {
         // A party may say what to be called. A lawyer or a leader is whom the mediator invited.
         name: name.filter(|_| redeemed.role == Role::Party).unwrap_or(redeemed.name),
         role: redeemed.role,
         room: Some(redeemed.room.id),
         participant: redeemed.participant_id,
-        expires_at: now + TOKEN_LIFETIME,
+        origin: Origin::Invitation(redeemed.id),
+        expires_at,
+        open_until: expires_at,
     };
     app.audit(&claims, "invitation.redeem", redeemed.room.id, None, &format!("invitation {}", redeemed.id))
         .await?;

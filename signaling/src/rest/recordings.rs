@@ -125,6 +125,7 @@ pub async fn tracks(
         participant: claims.participant,
         name: claims.name,
         role: claims.role,
+        origin: claims.origin,
         expires_at: (OffsetDateTime::now_utc() + TICKET_LIFETIME).min(claims.expires_at),
     });
     let tracks = tracks
@@ -378,7 +379,9 @@ async fn find_by_ticket(
         role: ticket.role,
         room: Some(recording.room_id),
         participant: ticket.participant,
+        origin: ticket.origin,
         expires_at: ticket.expires_at,
+        open_until: ticket.expires_at,
     };
     // The table may have changed since the ticket was given.
     claims.may(Action::PlayRecording)?;

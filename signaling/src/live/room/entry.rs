@@ -10,7 +10,8 @@ use super::{
     seat::{Kind, Link, Seat},
 };
 use crate::{
-    live::{problems, recording},
+    auth::TokenError,
+    live::{policy, problems, recording},
     problem::Problem,
 };
 
@@ -24,6 +25,10 @@ impl Room {
     /// told so.
     pub(super) async fn enter(&mut self, entry: Entry) -> Result<(), Problem> {
         let id = entry.claims.participant;
+        if self.shared.revocations.ended(entry.claims.origin) {
+            // Since its token was checked.
+            return Err(TokenError::Revoked.into());
+        }
         let returns = self.seats.iter().any(|seat| seat.id == id && seat.listed);
         if !returns {
             self.make_place(Some(id))?;
@@ -39,6 +44,10 @@ impl Room {
         let seat = match self.seats.iter().position(|seat| seat.id == id) {
             Some(place) => {
                 let seat = &mut self.seats[place];
+                if seat.role != entry.claims.role {
+                    // Somebody has another office since: what they were let in as does not count.
+                    seat.admitted = policy::enters_directly(entry.claims.role) && !self.removed.contains(&id);
+                }
                 // The newest word of the person: they may have chosen anew on the join page. What was muted stays so
                 // until they say otherwise.
                 seat.record = entry.record;

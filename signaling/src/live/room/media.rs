@@ -11,6 +11,7 @@ use super::{
     seat::{Kind, Link, Seat, Source},
 };
 use crate::{
+    auth::TokenError,
     live::{policy, problems, shared::Shared},
     problem::Problem,
 };
@@ -76,6 +77,10 @@ impl Room {
     /// A WHIP or WHEP client. It sits on the list like everybody else, so that nobody watches unseen.
     pub(super) async fn enter_http(&mut self, entry: HttpEntry) -> Result<HttpSession, Problem> {
         let owner = entry.claims.participant;
+        if self.shared.revocations.ended(entry.claims.origin) {
+            // Since its token was checked.
+            return Err(TokenError::Revoked.into());
+        }
         let kind = match entry.kind {
             HttpKind::Publish { .. } => Kind::Publisher,
             HttpKind::Watch(_) => Kind::Viewer,
@@ -123,6 +128,8 @@ impl Room {
         // Only a viewer's seat goes with its connection, and no viewer's is held.
         let seat = self.seat_mut(id).expect("held or put there just now");
         (seat.record, seat.admitted) = (record, admitted);
+        seat.role = entry.claims.role;
+        seat.name.clone_from(&entry.claims.name);
         (seat.audio, seat.video) = (Source::default(), Source::default());
         (seat.listed, seat.away_since) = (true, None);
         seat.link = Some(link);

@@ -7,7 +7,7 @@ use hewei_model::{MediaKind, ParticipantId, PeerId, Role};
 use time::OffsetDateTime;
 
 use crate::{
-    auth::Claims,
+    auth::{Claims, Origin},
     live::{outbox::Outbox, policy},
 };
 
@@ -59,14 +59,24 @@ pub(super) struct Link {
     /// ICE and DTLS are through.
     pub(super) connected: bool,
     pub(super) since: Instant,
-    pub(super) expires_at: OffsetDateTime,
+    /// What its token came of, and until when it may stay.
+    pub(super) origin: Origin,
+    pub(super) open_until: OffsetDateTime,
     /// The list this socket was sent last.
     pub(super) list: Vec<Participant>,
 }
 
 impl Link {
     pub(super) fn new(peer: PeerId, out: Option<Outbox>, claims: &Claims, now: Instant) -> Self {
-        Self { peer, out, connected: false, since: now, expires_at: claims.expires_at, list: Vec::new() }
+        Self {
+            peer,
+            out,
+            connected: false,
+            since: now,
+            origin: claims.origin,
+            open_until: claims.open_until,
+            list: Vec::new(),
+        }
     }
 }
 
@@ -159,11 +169,8 @@ mod tests {
 
     fn seat(id: u128, role: Role) -> Seat {
         let claims = Claims {
-            name: format!("{role} {id}"),
-            role,
-            room: None,
             participant: ParticipantId::from_u128(id),
-            expires_at: OffsetDateTime::UNIX_EPOCH,
+            ..Claims::of_link(format!("{role} {id}"), role, None, OffsetDateTime::UNIX_EPOCH)
         };
         Seat::new(claims.participant, Kind::Browser, &claims, false)
     }

@@ -96,6 +96,7 @@ const PROBLEMS: Record<string, Key> = {
   token_missing: 'problem.unauthorized',
   token_invalid: 'problem.unauthorized',
   token_expired: 'problem.unauthorized',
+  token_revoked: 'problem.unauthorized',
   not_found: 'problem.not_found',
   role_forbidden: 'problem.forbidden',
   room_forbidden: 'problem.other_room',

@@ -285,6 +285,8 @@ export const en: Record<Key, string> = {
   'room.ended_replaced_text': 'One seat can be used in one place only.',
   'room.ended_token_expired': 'Your link has expired',
   'room.ended_token_expired_text': 'Ask the mediator for a new one.',
+  'room.ended_access_ended': 'Your access was ended',
+  'room.ended_access_ended_text': 'You signed out, or somebody withdrew your link. Ask the mediator or the administrator.',
   'room.ended_left': 'You have left',
   'room.ended_left_text': 'You can come in again if needed.',
   'room.ended_other': 'The call is over',

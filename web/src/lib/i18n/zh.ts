@@ -283,6 +283,8 @@ export const zh = {
   'room.ended_replaced_text': '同一个位置只能在一处使用。',
   'room.ended_token_expired': '您的链接已过期',
   'room.ended_token_expired_text': '请向调解员要一个新链接。',
+  'room.ended_access_ended': '您的访问已被收回',
+  'room.ended_access_ended_text': '您已退出登录，或者有人收回了您的链接。有疑问请联系调解员或管理员。',
   'room.ended_left': '您已离开',
   'room.ended_left_text': '需要时可以再次进入。',
   'room.ended_other': '通话已结束',
