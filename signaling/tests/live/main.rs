@@ -4,8 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod access;
 mod client;
 mod limits;
+mod permissions;
 mod restart;
 mod rooms;
 mod sdp;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hewei::{auth::Claims, config::Config, serve::Server};
-use hewei_model::{CaseId, ParticipantId, Role, RoomId};
+use hewei_model::{CaseId, Role, RoomId};
 use time::OffsetDateTime;
 
 use crate::client::Client;
@@ -61,13 +61,8 @@ impl TestServer {
     }
 
     pub fn claims(&self, role: Role, name: &str) -> Claims {
-        Claims {
-            name: name.into(),
-            role,
-            room: (role == Role::Party).then_some(self.room),
-            participant: ParticipantId::generate(),
-            expires_at: OffsetDateTime::now_utc() + time::Duration::hours(1),
-        }
+        let room = (role == Role::Party).then_some(self.room);
+        Claims::of_link(name.into(), role, room, OffsetDateTime::now_utc() + time::Duration::hours(1))
     }
 
     pub fn issue(&self, claims: &Claims) -> String {

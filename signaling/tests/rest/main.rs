@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what does not hold")]
 
+mod accounts;
 mod client;
 mod commands;
 mod demo;
@@ -9,5 +10,6 @@ mod invitations;
 mod permissions;
 mod problems;
 mod recordings;
+mod routes;
 mod server;
 mod tls;

@@ -1,92 +1,27 @@
 //! Who may do what, asked of the server and not of its table.
 
-use hewei_model::{CameraId, Role, RoomId, WallId};
-use hyper::{Method, StatusCode};
+use hewei_model::{Role, RoomId};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Ask, ask, get, post},
+    client::{get, post},
     server::TestServer,
 };
 
-/// A route, a body for it, and the roles that may.
-fn routes(case: &str, room: &str) -> Vec<(Method, String, Value, &'static [Role])> {
-    use Role::*;
-    type Roles = &'static [Role];
-    let get = |path: String, roles: Roles| (Method::GET, path, Value::Null, roles);
-    let post = |path: String, body, roles: Roles| (Method::POST, path, body, roles);
-    let recording = format!("/api/v1/recordings/{}", hewei_model::RecordingId::generate());
-    let nobody = CameraId::generate().to_string();
-    vec![
-        get("/api/v1/me".into(), &Role::ALL),
-        get("/api/v1/health".into(), &[Mediator, Leader, Administrator]),
-        get("/api/v1/cases".into(), &[Mediator, Lawyer, Leader]),
-        get(format!("/api/v1/cases/{case}"), &[Mediator, Lawyer, Leader]),
-        post("/api/v1/cases".into(), json!({"number": "n", "title": "t"}), &[Mediator]),
-        post("/api/v1/rooms".into(), json!({"case_id": case, "name": "n"}), &[Mediator]),
-        post(format!("/api/v1/rooms/{room}/invitations"), json!({"role": "party", "name": "n"}), &[Mediator]),
-        get("/api/v1/regions".into(), &[Mediator, Lawyer, Leader, Operator, Auditor, Administrator]),
-        post("/api/v1/regions".into(), json!({"name": "n"}), &[Administrator]),
-        get("/api/v1/cameras".into(), &[Operator, Leader, Administrator]),
-        post(
-            "/api/v1/cameras".into(),
-            json!({"number": 7, "name": "n", "url": "rtsp://127.0.0.1:9/cam"}),
-            &[Administrator],
-        ),
-        get("/api/v1/walls".into(), &[Operator, Leader, Administrator]),
-        get(format!("/api/v1/walls/{}", WallId::generate()), &[Operator, Leader, Administrator]),
-        post(
-            "/api/v1/walls".into(),
-            json!({"name": "n", "camera_ids": [nobody]}),
-            &[Operator, Administrator],
-        ),
-        post(
-            "/api/v1/purposes".into(),
-            json!({"kind": "patrol", "reason": "夜查", "minutes": 5}),
-            &[Operator, Leader],
-        ),
-        get("/api/v1/audit".into(), &[Auditor, Administrator]),
-        get("/api/v1/recordings".into(), &[Mediator, Lawyer, Leader, Auditor]),
-        get(recording.clone(), &[Mediator, Lawyer, Leader, Auditor]),
-        get(format!("{recording}/verification"), &[Mediator, Lawyer, Leader, Auditor]),
-        get(format!("{recording}/tracks"), &[Mediator, Lawyer, Leader]),
-    ]
-}
-
-fn request(method: &Method, path: &str, body: &Value) -> Ask {
-    match *method {
-        Method::POST => post(path, body),
-        _ => ask(method.clone(), path),
+#[test]
+fn the_document_says_what_the_table_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/permissions.md");
+    let table = hewei::permissions::document();
+    if std::env::var_os("HEWEI_WRITE_DOCS").is_some() {
+        std::fs::write(path, &table).unwrap();
     }
-}
-
-#[tokio::test]
-async fn each_route_is_open_to_its_roles_and_to_no_others() {
-    let server = TestServer::start().await;
-    let (case, room) = server.case_with_room("2026-1").await;
-    for (method, path, body, allowed) in routes(&case.to_string(), &room.to_string()) {
-        for role in Role::ALL {
-            let answer = request(&method, &path, &body).token(&server.token(role)).to(server.address()).await;
-            let refused = answer.status == StatusCode::FORBIDDEN;
-            assert_eq!(refused, !allowed.contains(&role), "{method} {path} as {role}: {}", answer.status);
-            if refused {
-                assert_eq!(answer.problem(), "role_forbidden");
-            }
-        }
-        let answer = request(&method, &path, &body).to(server.address()).await;
-        assert_eq!(
-            (answer.status, answer.problem().as_str()),
-            (StatusCode::UNAUTHORIZED, "token_missing"),
-            "{path}"
-        );
-        let answer = request(&method, &path, &body).token("hewei1.e30.AAAA").to(server.address()).await;
-        assert_eq!(
-            (answer.status, answer.problem().as_str()),
-            (StatusCode::UNAUTHORIZED, "token_invalid"),
-            "{path}"
-        );
-    }
-    server.server.stop().await;
+    let document = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        document == table,
+        "docs/permissions.md differs from signaling/src/permissions.rs; write it anew by \
+         HEWEI_WRITE_DOCS=1 cargo test -p hewei --test rest the_document_says"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Whatever goes wrong, clients see one shape; and every answer carries the headers that keep browsers strict.
 
 use hewei::auth::Claims;
-use hewei_model::{ParticipantId, Role};
+use hewei_model::Role;
 use hyper::{Method, StatusCode, header};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -69,13 +69,8 @@ async fn a_wrongly_typed_password_is_not_said_back() {
 #[tokio::test]
 async fn a_token_ends() {
     let server = TestServer::start().await;
-    let token = server.server.app().tokens.issue(&Claims {
-        name: "王".into(),
-        role: Role::Mediator,
-        room: None,
-        participant: ParticipantId::generate(),
-        expires_at: OffsetDateTime::now_utc() - time::Duration::seconds(1),
-    });
+    let over = OffsetDateTime::now_utc() - time::Duration::seconds(1);
+    let token = server.server.app().tokens.issue(&Claims::of_link("王".into(), Role::Mediator, None, over));
     let answer = get("/api/v1/me").token(&token).to(server.address()).await;
     assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::UNAUTHORIZED, "token_expired"));
     assert_eq!(answer.header(header::WWW_AUTHENTICATE), "Bearer");

@@ -259,14 +259,10 @@ async fn a_ticket_ends_with_the_token_it_was_asked_with() {
     let tokens = &r.server.server.app().tokens;
     for (minutes, ticket_minutes) in [(2, 2), (60, 5)] {
         let now = OffsetDateTime::now_utc();
-        let participant = ParticipantId::generate();
-        let token = tokens.issue(&Claims {
-            name: "王".into(),
-            role: Role::Mediator,
-            room: None,
-            participant,
-            expires_at: now + time::Duration::minutes(minutes),
-        });
+        let expires_at = now + time::Duration::minutes(minutes);
+        let claims = Claims::of_link("王".into(), Role::Mediator, None, expires_at);
+        let participant = claims.participant;
+        let token = tokens.issue(&claims);
         let path = format!("/api/v1/recordings/{}/tracks", r.id);
         let listed = get(path).token(&token).to(r.server.address()).await.json();
         let ticket = tokens.verify_ticket(listed["ticket"].as_str().unwrap(), now).unwrap();

@@ -54,13 +54,9 @@ impl TestServer {
     }
 
     fn issue(&self, role: Role, room: Option<RoomId>, participant: ParticipantId) -> String {
-        self.server.app().tokens.issue(&Claims {
-            name: format!("测试 {role}"),
-            role,
-            room,
-            participant,
-            expires_at: OffsetDateTime::now_utc() + time::Duration::hours(1),
-        })
+        let expires_at = OffsetDateTime::now_utc() + time::Duration::hours(1);
+        let claims = Claims::of_link(format!("测试 {role}"), role, room, expires_at);
+        self.server.app().tokens.issue(&Claims { participant, ..claims })
     }
 
     /// A case with a room.
