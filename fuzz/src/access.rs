@@ -1,6 +1,6 @@
 //! The server's edge: messages, tokens, settings and ranges.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use hewei::{auth::Tokens, config::Config, rest::recordings::range::Range};
@@ -18,7 +18,7 @@ pub fn api_message(data: &[u8]) {
 /// A token or ticket: none is good that was not signed.
 pub fn token(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let tokens = Tokens::new(&[7; 32]);
+    let tokens = Tokens::new(&[7; 32], Arc::default());
     assert!(tokens.verify(text, OffsetDateTime::UNIX_EPOCH).is_err());
     assert!(tokens.verify_ticket(text, OffsetDateTime::UNIX_EPOCH).is_err());
 }

@@ -160,7 +160,8 @@ pub fn check(password: &str, username: &str) -> Result<(), Problem> {
         letters().zip(letters().skip(1)).all(|(a, b)| i64::from(b as u32) - i64::from(a as u32) == by)
     };
     let digits = folded.bytes().all(|byte| byte.is_ascii_digit());
-    let row = [0, 1, -1].into_iter().any(steps) || (digits && "01234567890123456789".contains(&folded));
+    let in_order = ["01234567890123456789", "98765432109876543210"].iter().any(|row| row.contains(&folded));
+    let row = [0, 1, -1].into_iter().any(steps) || (digits && in_order);
     let mut kinds: Vec<char> = letters().collect();
     kinds.sort_unstable();
     kinds.dedup();

@@ -91,14 +91,14 @@ async fn says_what_is_refused(
     refused
 }
 
-/// Nothing happened to this one: it hears its own pong, and before it at most who is there.
+/// Nothing happened to this one: it hears its own pong, and before it at most who is there and what is recorded.
 async fn is_left_alone(client: &mut Client) {
     client.say(json!({"type": "ping"})).await;
     loop {
         let message = client.next().await.expect("the connection stays");
         match message["type"].as_str() {
             Some("pong") => return,
-            Some("participants") => {}
+            Some("participants" | "recording_changed") => {}
             _ => panic!("{message}"),
         }
     }

@@ -4,6 +4,96 @@
  */
 
 export interface paths {
+    "/api/v1/account/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Choose another password. Signs out everywhere else. */
+        put: operations["change_password"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Accounts in the order they were made. */
+        get: operations["accounts"];
+        put?: never;
+        /** Make an account. Its owner chooses the password by the one-time link in the answer, within 72 hours. */
+        post: operations["create_account"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/accounts/{account}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Change an account. Another role, or closing it, signs it out everywhere. */
+        patch: operations["change_account"];
+        trace?: never;
+    };
+    "/api/v1/accounts/{account}/reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take an account's password away, sign it out everywhere, and give a one-time link to choose another within 72
+         *     hours.
+         */
+        post: operations["reset_account"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/accounts/{account}/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where an account is signed in. */
+        get: operations["account_sessions"];
+        put?: never;
+        post?: never;
+        /** Sign an account out everywhere. */
+        delete: operations["end_account_sessions"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -103,6 +193,40 @@ export interface paths {
         /** Redeem an invitation's one-time code. */
         post: operations["join"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Links that are good now, the newest first. */
+        get: operations["links"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/links/{link}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a link, and every connection that was opened with it. */
+        delete: operations["end_link"];
         options?: never;
         head?: never;
         patch?: never;
@@ -286,10 +410,131 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** Invitations into a room, the newest first. */
+        get: operations["invitations"];
         put?: never;
         /** Make a one-time link into a room. */
         post: operations["invite"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/rooms/{room}/invitations/{invitation}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Withdraw an invitation: its link opens nothing any more, and who came in by it is out. */
+        delete: operations["revoke_invitation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sign in. Sets the cookie `hewei_session`, which `POST /api/v1/session/token` exchanges for further tokens. */
+        post: operations["sign_in"];
+        /** Sign out. */
+        delete: operations["sign_out"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/session/token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Exchange the cookie for a fresh token. */
+        post: operations["renew_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's own sign-ins, the one used last first. */
+        get: operations["sessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{session}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End one of one's own sign-ins. */
+        delete: operations["end_session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Choose a password by a set-up link, and sign in. */
+        post: operations["setup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/setup/look": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a set-up link is for. */
+        post: operations["look_at_setup"];
         delete?: never;
         options?: never;
         head?: never;
@@ -335,6 +580,34 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Somebody of the staff. */
+        Account: {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description Whether it is closed. */
+            disabled: boolean;
+            /** @description Id. */
+            id: string;
+            /** @description When somebody last signed in with it. */
+            last_sign_in_at?: string | null;
+            /** @description Display name. */
+            name: string;
+            /** @description Whether a password was chosen; until then the one-time link is the only way in. */
+            ready: boolean;
+            /** @description Role; any but party. */
+            role: components["schemas"]["RoleName"];
+            /** @description What one signs in with; large and small letters are the same. */
+            username: string;
+        };
+        /** @description An account and the one-time link by which its owner chooses a password. The link is shown once, here. */
+        AccountWithLink: {
+            /** @description The account. */
+            account: components["schemas"]["Account"];
+            /** @description When the link ends. */
+            expires_at: string;
+            /** @description Path and fragment to append to the server's address: `/setup#CODE`. */
+            path: string;
+        };
         /** @description One row of the append-only audit log. */
         AuditRow: {
             /** @description What, such as `camera.open`. */
@@ -409,6 +682,21 @@ export interface components {
             rooms: components["schemas"]["Room"][];
             /** @description What the dispute is about. */
             title: string;
+        };
+        /** @description `PATCH /api/v1/accounts/{account}`: what is absent stays. Another role, or `disabled`, signs it out everywhere. */
+        ChangeAccount: {
+            /** @description Whether it is closed. */
+            disabled?: boolean | null;
+            /** @description Display name, 1–60 characters. */
+            name?: string | null;
+            role?: null | components["schemas"]["RoleName"];
+        };
+        /** @description `PUT /api/v1/account/password`. Signs out everywhere else. */
+        ChangePassword: {
+            /** @description 10–128 characters, and none of the commonest passwords. */
+            new: string;
+            /** @description The password until now. */
+            old: string;
         };
         /** @description From the browser. */
         ClientMessage: {
@@ -485,6 +773,13 @@ export interface components {
          * @enum {string}
          */
         CodecName: "h264" | "vp8" | "opus" | "pcma" | "pcmu";
+        /** @description `POST /api/v1/session`. */
+        Credentials: {
+            /** @description Password. */
+            password: string;
+            /** @description User name. */
+            username: string;
+        };
         /** @description Space for recordings, and how long it lasts. */
         DiskHealth: {
             /**
@@ -534,7 +829,7 @@ export interface components {
          * @description Why it is over.
          * @enum {string}
          */
-        EndReason: "session_ended" | "removed" | "replaced" | "purpose_expired" | "token_expired" | "server_stopping";
+        EndReason: "session_ended" | "removed" | "replaced" | "purpose_expired" | "token_expired" | "access_ended" | "server_stopping";
         /** @description One thing that is wrong. */
         Finding: {
             /**
@@ -583,22 +878,77 @@ export interface components {
             /** @description Path and fragment to append to the server's address: `/join#CODE`. */
             path: string;
         };
+        /** @description An invitation as it is listed. Its link is not shown again. */
+        InvitationRow: {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description When the link ends, if nobody opens it before. */
+            expires_at: string;
+            /** @description Id. */
+            id: string;
+            /** @description Whom it was made for. */
+            name: string;
+            /** @description Role it gives. */
+            role: components["schemas"]["RoleName"];
+            /** @description State. */
+            state: components["schemas"]["InvitationState"];
+            /** @description When it was opened. */
+            used_at?: string | null;
+        };
+        /**
+         * @description Where an invitation is.
+         * @enum {string}
+         */
+        InvitationState: "unused" | "used" | "expired" | "revoked";
+        /** @description A token without an account: made on the command line, or for the demo. */
+        Link: {
+            /** @description When it was made. */
+            created_at: string;
+            /** @description When it ends. */
+            expires_at: string;
+            /** @description Id. */
+            id: string;
+            /** @description Display name. */
+            name: string;
+            /** @description Role. */
+            role: components["schemas"]["RoleName"];
+            /** @description The one room it is for; absent for all. */
+            room_id?: string | null;
+        };
+        /** @description `POST /api/v1/setup/look`: what a set-up link is for. */
+        LookAtSetup: {
+            /** @description The code from the link (`/setup#CODE`). */
+            code: string;
+        };
         /** @description `GET /api/v1/me`: who the bearer of the token is. */
         Me: {
             /** @description When the token ends. */
             expires_at: string;
             /** @description Display name. */
             name: string;
+            /** @description The bearer's seat and hand in the audit log; an account's is always the same. */
+            participant_id: string;
             /** @description Role. */
             role: components["schemas"]["RoleName"];
             /** @description The one room the token is for; absent when it is for all. */
             room_id?: string | null;
+            /** @description The user name of the account; absent for links and invitations. */
+            username?: string | null;
         };
         /**
          * @description Sound or picture.
          * @enum {string}
          */
         MediaKindName: "audio" | "video";
+        /** @description `POST /api/v1/accounts`. */
+        NewAccount: {
+            /** @description Display name, 1–60 characters. */
+            name: string;
+            /** @description Role; any but party. */
+            role: components["schemas"]["RoleName"];
+            /** @description 2–64 letters, digits, `.`, `_`, `-` or `@`; unique. */
+            username: string;
+        };
         /** @description `POST /api/v1/cameras`. */
         NewCamera: {
             /** @description 20-digit GB/T 28181 id. */
@@ -958,6 +1308,52 @@ export interface components {
             /** @enum {string} */
             type: "pong";
         };
+        /** @description One sign-in at one browser. */
+        Session: {
+            /** @description The address it came from. */
+            address: string;
+            /** @description Browser and system as the browser names itself, such as `Chrome · Windows`; empty when it did not. */
+            browser: string;
+            /** @description When somebody signed in. */
+            created_at: string;
+            /** @description Whether it is the one that asks. */
+            current: boolean;
+            /** @description When it ends at the latest. */
+            expires_at: string;
+            /** @description Id. */
+            id: string;
+            /** @description When it was last used, to within a minute. */
+            last_used_at: string;
+        };
+        /** @description `POST /api/v1/setup`: uses the link up, and signs in. */
+        Setup: {
+            /** @description The code from the link. */
+            code: string;
+            /** @description For the first administrator, 1–60 characters. */
+            name?: string | null;
+            /** @description 10–128 characters, and none of the commonest passwords. */
+            password: string;
+            /** @description For the first administrator; see [`NewAccount`]. */
+            username?: string | null;
+        };
+        /** @description The answer to `POST /api/v1/setup/look`. */
+        SetupInfo: {
+            /** @description When the link ends. */
+            expires_at: string;
+            /** @description What the link is for. */
+            kind: components["schemas"]["SetupKind"];
+            /** @description The account's name; absent for the first administrator. */
+            name?: string | null;
+            /** @description The account's role. */
+            role: components["schemas"]["RoleName"];
+            /** @description The account's user name; absent for the first administrator. */
+            username?: string | null;
+        };
+        /**
+         * @description What a set-up link is for.
+         * @enum {string}
+         */
+        SetupKind: "first" | "invited" | "reset";
         /** @description What plays in one slot. */
         Slot: {
             /** @description Which camera, on a wall. */
@@ -1047,6 +1443,241 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    change_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangePassword"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `wrong_password`: the old one is wrong; or `no_account` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `weak_password`; its detail says why */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    accounts: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1–500; 100 unless given. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Account"][];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAccount"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountWithLink"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeAccount"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Account"];
+                };
+            };
+            /** @description `last_administrator` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reset_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountWithLink"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    account_sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"][];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_account_sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     audit: {
         parameters: {
             query?: {
@@ -1297,6 +1928,63 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Problem"];
                 };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    links: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1–500; 100 unless given. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Link"][];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                link: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             "4XX": {
                 headers: {
@@ -1661,6 +2349,38 @@ export interface operations {
             };
         };
     };
+    invitations: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1–500; 100 unless given. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                room: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationRow"][];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     invite: {
         parameters: {
             query?: never;
@@ -1682,6 +2402,307 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Invitation"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_invitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                room: string;
+                invitation: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_in: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Credentials"];
+            };
+        };
+        responses: {
+            /** @description The token is good for 15 minutes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Grant"];
+                };
+            };
+            /** @description `sign_in_failed`: user name or password is wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `account_disabled` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many tries; `Retry-After` says in how many seconds */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    renew_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Grant"];
+                };
+            };
+            /** @description `signed_out`: not signed in, or not any more */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"][];
+                };
+            };
+            /** @description `no_account`: a link or an invitation has none */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    setup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Setup"];
+            };
+        };
+        responses: {
+            /** @description As `POST /api/v1/session` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Grant"];
+                };
+            };
+            /** @description `setup_unknown`: no such code, or it was used or has run out */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `weak_password`; its detail says why */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    look_at_setup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LookAtSetup"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SetupInfo"];
+                };
+            };
+            /** @description `setup_unknown`: no such code, or it was used or has run out */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             "4XX": {
