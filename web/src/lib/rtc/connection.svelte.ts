@@ -9,7 +9,7 @@ import { Signal } from './signal'
 
 export interface ConnectionOptions {
   /** Called for each connection, so that it can say the newest choice. */
-  hello(): ClientMessage
+  hello(): ClientMessage | Promise<ClientMessage>
   /** What is not about the connection itself. */
   message(message: ServerMessage): void
   /** The server does not take us in, and will not: there are no more tries. */

@@ -12,8 +12,8 @@ export type Phase = 'connecting' | 'lobby' | 'in' | 'ended' | 'refused'
 
 export interface RoomOptions {
   roomId: string
-  /** Asked for at each connection: a token may have been renewed since the last. */
-  token: () => string
+  /** Asked for at each connection: a token may have been renewed since the last, or has to be now. */
+  token: () => string | Promise<string>
   record: boolean
   audioMuted: boolean
   videoMuted: boolean
@@ -50,11 +50,10 @@ export class RoomCall {
     this.record = options.record
     this.muted = { audio: options.audioMuted, video: options.videoMuted }
     this.#connection = new Connection({
-      hello: () => ({
-        type: 'hello',
-        token: options.token(),
-        open: { kind: 'room', room_id: options.roomId, record: this.record },
-      }),
+      hello: async () => {
+        const token = await options.token()
+        return { type: 'hello', token, open: { kind: 'room', room_id: options.roomId, record: this.record } }
+      },
       message: (message) => this.#on(message),
       refused: (problem) => {
         this.refused = problem

@@ -14,8 +14,8 @@ const OPEN_TIMEOUT_MS = 8_000
 const PROBE_TIMEOUT_MS = 3_000
 
 export interface SignalEvents {
-  /** Called for each connection, so that it can say the newest choice. */
-  hello(): ClientMessage
+  /** Called for each connection, so that it can say the newest choice. The server waits five seconds for it. */
+  hello(): ClientMessage | Promise<ClientMessage>
   message(message: ServerMessage): void
   /** There is no connection; the next try comes by itself. Called for each try that fails. */
   lost(): void
@@ -83,9 +83,10 @@ export class Signal {
     this.#socket = socket
     this.#openedAt = Date.now()
     this.#checkedAt = null
-    socket.onopen = () => {
+    socket.onopen = async () => {
       this.#lastHeard = Date.now()
-      this.send(this.#events.hello())
+      const hello = await this.#events.hello()
+      if (this.#socket === socket) this.send(hello)
     }
     socket.onmessage = (event) => {
       this.#lastHeard = Date.now()

@@ -15,10 +15,14 @@ export class WallView {
 
   readonly #connection: Connection
 
-  /** `token` is asked for at each connection: it may have been renewed since the last. */
-  constructor(token: () => string, wallId: string, purposeId: string) {
+  /** `token` is asked for at each connection: it may have been renewed since the last, or has to be now. */
+  constructor(token: () => string | Promise<string>, wallId: string, purposeId: string) {
     this.#connection = new Connection({
-      hello: () => ({ type: 'hello', token: token(), open: { kind: 'wall', wall_id: wallId, purpose_id: purposeId } }),
+      hello: async () => ({
+        type: 'hello',
+        token: await token(),
+        open: { kind: 'wall', wall_id: wallId, purpose_id: purposeId },
+      }),
       message: (message) => this.#on(message),
       refused: (problem) => {
         this.refused = problem
