@@ -112,12 +112,15 @@ class Story {
 
     const operator = await this.sitDown(OPERATOR)
     await operator.enter(server, await server.token('operator', { name: OPERATOR, ttl: '12h' }), `/wall/${wall.id}`)
+    await operator.get('wall-purpose-patrol').check()
     await operator.get('wall-purpose-reason').fill('周五零点夜查,村口岗位')
     await operator.get('wall-open').click()
     await Promise.all(IN_THE_CALL.map((name) => seesAndHears(this.person(name), IN_THE_CALL.filter((other) => other !== name))))
     await until('the wall shows its camera', async () => {
       const [video] = (await received(operator)).filter(({ kind }) => kind === 'video')
-      return video?.frames > 10
+      const state = await operator.get('wall-tile').getAttribute('data-state')
+      assert.ok(video?.frames > 10, `the tile is ${state}; ${JSON.stringify(video)}`)
+      return true
     })
     for (const person of IN_THE_CALL.map((name) => this.person(name))) {
       for (const { from, kind, codec } of await received(person)) {
