@@ -150,6 +150,9 @@ async fn open_it(
     peer: PeerId,
     out: Outbox,
 ) -> Result<Opened, Problem> {
+    if app.live.is_stopping() {
+        return Err(problems::busy("The server is stopping"));
+    }
     match open {
         Open::Room { room_id, record } => {
             let id: RoomId = room_id.parse().map_err(|_| Problem::not_found("room"))?;

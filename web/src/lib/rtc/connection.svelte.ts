@@ -136,7 +136,7 @@ export class Connection {
         else {
           // The next one takes us back.
           this.restarting = true
-          this.#signal.restart()
+          this.#signal.restart({ stops: true })
         }
         break
       case 'error':

@@ -97,6 +97,17 @@ describe('coming back', () => {
     expect(lost).toBe(2)
   })
 
+  it('opens no socket to a server that said it stops before the next one answers', async () => {
+    await established()
+    Socket.there = false
+    signal.restart({ stops: true })
+    await vi.advanceTimersByTimeAsync(3_000)
+    expect([Socket.opened, lost]).toEqual([1, 1])
+    Socket.there = true
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(Socket.opened).toBe(2)
+  })
+
   it('is back within a second of the server in the first half minute, and within five later', async () => {
     for (const [out, within] of [[20_000, 1_010], [300_000, 5_010]] as const) {
       await established()

@@ -62,8 +62,10 @@ export class Signal {
     this.#outSince = null
   }
 
-  /** Gives up the present connection and comes back on a new one. */
-  restart(): void {
+  /** Gives up the present connection and comes back on a new one: at once, or as soon as the server answers when it
+   * said that it stops. */
+  restart({ stops = false } = {}): void {
+    if (stops) this.#attempt = Math.max(1, this.#attempt)
     this.#drop()
   }
 
@@ -114,7 +116,7 @@ export class Signal {
   /** The first try is a WebSocket at once. Later ones ask first whether there is a server: browsers hold back
    * WebSockets, for seconds, when many failed before, and plain requests they do not. */
   #again(): void {
-    if (this.#attempt <= 1) return this.#connect()
+    if (this.#attempt === 1) return this.#connect()
     const probe = new AbortController()
     this.#probe = probe
     void serverAnswers(probe.signal).then((answers) => {
