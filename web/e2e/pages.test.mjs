@@ -5,6 +5,8 @@ import { after, before, test } from 'node:test'
 import { Person, Server, launch, received, seesAndHears, sleep, until } from './harness.mjs'
 import { tour } from './tour.mjs'
 
+/** The largest reserve there is, 1 TB: more than is free where tests run, or the test below says so. */
+const RESERVE_MB = 1e6
 const PHONE = { width: 360, height: 740 }
 
 /** @type {Server} */ let server
@@ -16,9 +18,9 @@ before(async () => {
 after(() => browser.close())
 
 /** A test with a server of its own and people who are gone after it. */
-function withServer(name, body) {
+function withServer(name, body, settings) {
   test(name, async () => {
-    server = await Server.start()
+    server = await Server.start(settings)
     const people = []
     const sitDown = async (who, options) => {
       const person = await Person.sitDown(browser, who, options)
@@ -172,14 +174,16 @@ withServer('without a token every page says how to get in, and asks for nothing'
   stranger.page.on('request', (request) => asked.push(new URL(request.url()).pathname))
   for (const page of ['/', `/room/${roomId}`, '/wall/01a20bd1-8d61-71d0-a541-de3d61f6dcec', `/case/${caseId}`]) {
     await stranger.page.goto(server.url + page)
-    await stranger.get('no-key').waitFor()
+    await stranger.get('sign-in').waitFor()
+    await stranger.get('for-parties').waitFor()
   }
   assert.deepEqual(asked.filter((path) => path.startsWith('/api/')), [])
   stranger.assertQuiet()
 
   const forger = await sitDown('forger')
   await forger.page.goto(`${server.url}/enter#${token.slice(0, -2)}xx`)
-  await forger.get('no-key').waitFor()
+  await forger.get('expired').waitFor()
+  await forger.get('sign-in').waitFor()
   forger.assertQuiet(REFUSED)
 })
 
@@ -278,6 +282,44 @@ withServer('the main action of each page is reached and done by the keyboard alo
   await operator.page.keyboard.press('Enter')
   await operator.get('wall-tile').waitFor()
 })
+
+withServer('a mediator is led to invite first, then to whoever waits', async (sitDown) => {
+  const token = await server.token('mediator', { name: '王调解员' })
+  const { roomId } = await server.openRoom(token)
+  const mediator = await sitDown('王调解员')
+  await mediator.enter(server, token)
+  const isMain = (id) => mediator.get(id).evaluate((element) => element.classList.contains('primary'))
+  await mediator.get('invite').waitFor()
+  assert.deepEqual([await isMain('invite'), await isMain('enter-room')], [true, false])
+  await mediator.get('invite').click()
+  await mediator.get('invitation-name').fill('赵大山')
+  await mediator.get('invitation-make').click()
+  const link = await mediator.get('invitation-link').inputValue()
+  await until('entering is the main button', async () => (await isMain('enter-room')) && !(await isMain('invite')))
+  assert.equal(await mediator.get('room-waiting').count(), 0)
+
+  const party = await sitDown('赵大山')
+  await party.join(link)
+  await party.get('lobby-wait').waitFor()
+  await mediator.get('room-waiting').getByText('1 人在等候').waitFor()
+  mediator.assertQuiet()
+  party.assertQuiet()
+})
+
+withServer('no room for recordings is said to those who can do something about it', async (sitDown) => {
+  const { disk } = await server.call('GET', 'health', await server.token('administrator'))
+  assert.ok(disk.free_bytes < RESERVE_MB * 1e6, 'this disk is too large for the test')
+  for (const [role, told] of [['mediator', true], ['administrator', true], ['operator', false]]) {
+    const person = await sitDown(role)
+    await person.enter(server, await server.token(role))
+    await person.page.locator('h2').first().waitFor()
+    if (told) {
+      await person.page.locator('[data-testid=health][data-space=urgent]').waitFor()
+      await person.get('health-space').getByText('现在不能开始录制').waitFor()
+    } else assert.equal(await person.get('health').count(), 0)
+    person.assertQuiet()
+  }
+}, { HEWEI_RECORDING_RESERVE_MB: String(RESERVE_MB) })
 
 /** Nothing reaches past the sides of the screen. */
 async function assertFits(page, person) {

@@ -3,6 +3,7 @@
 
 import { seesAndHears } from './harness.mjs'
 
+const PASSWORD = 'orchard ditch lantern 7'
 /** What people type in, in each language. */
 const WORDS = {
   zh: {
@@ -48,8 +49,30 @@ export async function tour(server, { language, sitDown, visit, cameras = [] }) {
 
   const stranger = await sitDown('stranger')
   await stranger.page.goto(server.url)
-  await stranger.get('no-key').waitFor()
-  await visit('no-key', stranger)
+  await stranger.get('sign-in').waitFor()
+  await visit('sign-in', stranger)
+
+  const administrator = await sitDown(words.administrator)
+  const { stdout } = await server.hewei('setup-link')
+  await administrator.page.goto(server.url + /\/setup#\S+/.exec(stdout)[0])
+  await administrator.get('setup-name').fill(words.administrator)
+  await administrator.get('setup-username').fill('sun')
+  await administrator.get('setup-password').fill(PASSWORD)
+  await visit('setup', administrator)
+  await administrator.get('setup-button').click()
+  await administrator.get('account-new').click()
+  await administrator.get('account-name').fill(words.mediator)
+  await administrator.get('account-username').fill('wang')
+  await administrator.get('account-add').click()
+  await administrator.get('setup-link').waitFor()
+  await visit('account-made', administrator)
+  await administrator.page.reload()
+  await administrator.page.locator('[data-testid=account-row][data-username=wang]').getByTestId('account-open').click()
+  await administrator.get('account-reset').waitFor()
+  await visit('home-administrator', administrator)
+  await administrator.page.goto(`${server.url}/account`)
+  await administrator.get('session').waitFor()
+  await visit('account', administrator)
 
   const a = await sitDown(words.a)
   await a.page.goto(links.a)
@@ -70,6 +93,9 @@ export async function tour(server, { language, sitDown, visit, cameras = [] }) {
   await mediator.enter(server, mediation)
   await mediator.get('enter-room').waitFor()
   await visit('home-mediator', mediator)
+  await mediator.get('invite').click()
+  await mediator.get('invitation').first().waitFor()
+  await visit('invitations', mediator)
   await mediator.get('enter-room').click()
   await mediator.get('door').waitFor()
   await visit('door', mediator)
@@ -107,7 +133,7 @@ export async function tour(server, { language, sitDown, visit, cameras = [] }) {
   await mediator.get('track-row').nth(1).getByTestId('track-play').click()
   await visit('case-playing', mediator)
 
-  for (const role of ['lawyer', 'leader', 'operator', 'auditor', 'administrator']) {
+  for (const role of ['lawyer', 'leader', 'operator', 'auditor']) {
     const person = role === 'lawyer' ? lawyer : await sitDown(words[role])
     await person.enter(server, await token(role))
     await person.page.locator('h1').waitFor()

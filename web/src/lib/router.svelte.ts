@@ -4,6 +4,8 @@ export type Route =
   | { page: 'home' }
   | { page: 'join' }
   | { page: 'enter' }
+  | { page: 'setup' }
+  | { page: 'account' }
   | { page: 'room'; id: string }
   | { page: 'wall'; id: string }
   | { page: 'case'; id: string }
@@ -13,11 +15,17 @@ export function parse(path: string): Route {
   const parts = path.split('/').filter((part) => part !== '')
   const [first, second] = parts
   if (first === undefined) return { page: 'home' }
-  if (parts.length === 1 && (first === 'join' || first === 'enter')) return { page: first }
+  if (parts.length === 1 && isPage(first)) return { page: first }
   if (parts.length === 2 && second !== undefined && (first === 'room' || first === 'wall' || first === 'case')) {
     return { page: first, id: safeDecode(second) }
   }
   return { page: 'missing' }
+}
+
+const PAGES = ['join', 'enter', 'setup', 'account'] as const
+
+function isPage(word: string): word is (typeof PAGES)[number] {
+  return (PAGES as readonly string[]).includes(word)
 }
 
 function safeDecode(text: string): string {

@@ -1,16 +1,25 @@
 // Calls of `/api/v1/`. A failure is always a `Failure` with something to show to a person.
 
-import { renew } from '../renewal'
+import { accept, renew } from '../renewal'
 import { session } from '../session.svelte'
 import { isUnknownBearer, request, type Method } from './request'
 import type {
+  Account,
+  AccountWithLink,
   AuditRow,
   Camera,
   Case,
+  ChangeAccount,
+  ChangePassword,
+  Credentials,
   Grant,
   Health,
   Invitation,
+  InvitationRow,
+  Link,
+  LookAtSetup,
   Me,
+  NewAccount,
   NewCamera,
   NewCase,
   NewInvitation,
@@ -24,6 +33,9 @@ import type {
   RedeemInvitation,
   Region,
   Room,
+  Setup,
+  SetupInfo,
+  StaffSession,
   Verification,
   Wall,
 } from './types'
@@ -49,12 +61,30 @@ const id = encodeURIComponent
 export const api = {
   me: () => call<Me>('GET', 'me'),
   join: (body: RedeemInvitation) => call<Grant>('POST', 'join', body),
+  signIn: async (body: Credentials) => accept(await request<Grant>('POST', 'session', body)),
+  signOut: () => call<void>('DELETE', 'session'),
+  sessions: () => call<StaffSession[]>('GET', 'sessions'),
+  endSession: (sessionId: string) => call<void>('DELETE', `sessions/${id(sessionId)}`),
+  changePassword: (body: ChangePassword) => call<void>('PUT', 'account/password', body),
+  lookAtSetup: (body: LookAtSetup) => call<SetupInfo>('POST', 'setup/look', body),
+  setUp: async (body: Setup) => accept(await request<Grant>('POST', 'setup', body)),
+  accounts: () => call<Account[]>('GET', 'accounts'),
+  addAccount: (body: NewAccount) => call<AccountWithLink>('POST', 'accounts', body),
+  changeAccount: (accountId: string, body: ChangeAccount) => call<Account>('PATCH', `accounts/${id(accountId)}`, body),
+  resetAccount: (accountId: string) => call<AccountWithLink>('POST', `accounts/${id(accountId)}/reset`),
+  accountSessions: (accountId: string) => call<StaffSession[]>('GET', `accounts/${id(accountId)}/sessions`),
+  endAccountSessions: (accountId: string) => call<void>('DELETE', `accounts/${id(accountId)}/sessions`),
+  links: () => call<Link[]>('GET', 'links'),
+  endLink: (linkId: string) => call<void>('DELETE', `links/${id(linkId)}`),
   health: () => call<Health>('GET', 'health'),
   cases: () => call<Case[]>('GET', 'cases'),
   case: (caseId: string) => call<Case>('GET', `cases/${id(caseId)}`),
   addCase: (body: NewCase) => call<Case>('POST', 'cases', body),
   addRoom: (body: NewRoom) => call<Room>('POST', 'rooms', body),
   invite: (roomId: string, body: NewInvitation) => call<Invitation>('POST', `rooms/${id(roomId)}/invitations`, body),
+  invitations: (roomId: string) => call<InvitationRow[]>('GET', `rooms/${id(roomId)}/invitations`),
+  revoke: (roomId: string, invitationId: string) =>
+    call<void>('DELETE', `rooms/${id(roomId)}/invitations/${id(invitationId)}`),
   addRegion: (body: NewRegion) => call<Region>('POST', 'regions', body),
   regions: () => call<Region[]>('GET', 'regions'),
   cameras: () => call<Camera[]>('GET', 'cameras'),
