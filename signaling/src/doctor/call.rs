@@ -55,7 +55,8 @@ struct Facts {
     port: u16,
     /// Beside a server that runs.
     beside: bool,
-    call: Result<Heard, String>,
+    /// `None` when the recording failed before they had talked.
+    call: Option<Result<Heard, String>>,
     recording: Option<Result<Recorded, String>>,
 }
 
@@ -67,6 +68,11 @@ struct Heard {
     /// Of each: sound, picture.
     received: [[Reception; 2]; 2],
 }
+
+/// What went wrong with the recording while they talked.
+#[derive(Debug, thiserror::Error)]
+#[error("recording: {0}")]
+struct RecordingFault(String);
 
 /// The package.
 #[derive(Debug)]
@@ -104,9 +110,12 @@ async fn gather(context: &Context) -> anyhow::Result<Facts> {
     let (call, recording) = match talk(&server).await {
         Ok((heard, recording)) => {
             let recorded = recorded(server.app(), recording).await;
-            (Ok(heard), Some(recorded.map_err(|error| format!("{error:#}"))))
+            (Some(Ok(heard)), Some(recorded.map_err(|error| format!("{error:#}"))))
         }
-        Err(error) => (Err(format!("{error:#}")), None),
+        Err(error) => match error.downcast::<RecordingFault>() {
+            Ok(RecordingFault(fault)) => (None, Some(Err(fault))),
+            Err(error) => (Some(Err(format!("{error:#}"))), None),
+        },
     };
     server.stop().await;
     Ok(Facts { on_own_port, port, beside: context.server.is_some(), call, recording })
@@ -171,8 +180,8 @@ impl Person {
     /// Takes in what happens. `true`: the session has ended.
     fn took(&mut self, event: CallEvent) -> anyhow::Result<bool> {
         match event {
-            CallEvent::Connected(profile) => self.profile = Some(format!("{profile:?}")),
-            CallEvent::Recording { fault: Some(fault), .. } => bail!("recording: {fault}"),
+            CallEvent::Connected(profile) => self.profile = Some(format!("{profile:?}").to_uppercase()),
+            CallEvent::Recording { fault: Some(fault), .. } => return Err(RecordingFault(fault).into()),
             CallEvent::Refused(problem) => bail!(problem.detail),
             CallEvent::Ended { recording_id, .. } => {
                 self.recording = recording_id;
@@ -376,8 +385,9 @@ fn judge(facts: &Facts) -> Vec<Finding> {
         ),
     };
     let heard = match &facts.call {
-        Ok(heard) => heard,
-        Err(error) => {
+        None => return facts.recording.iter().map(judge_recording).collect(),
+        Some(Ok(heard)) => heard,
+        Some(Err(error)) => {
             return vec![Finding::wrong(
                 Check::Call,
                 words(
@@ -406,13 +416,13 @@ fn called(heard: &Heard, place_zh: &str, place_en: &str) -> Finding {
     let all = heard.received.iter().flatten();
     let (packets, lost) = all.fold((0, 0), |(packets, lost), one| (packets + one.packets, lost + one.lost));
     let ms = heard.connected_after.as_millis();
-    let profile = heard.profile.replace('_', " ");
+    let profile = &heard.profile;
     let said = words(
         format!(
-            "试通话({place_zh}):两人 {ms} ms 后互相听见看见,DTLS-SRTP({profile}),收到 {packets} 个包,丢 {lost} 个。"
+            "试通话({place_zh}):两人 {ms} ms 后互相听见看见,{profile},收到 {packets} 个包,丢 {lost} 个。"
         ),
         format!(
-            "Test call ({place_en}): two people heard and saw each other after {ms} ms, DTLS-SRTP ({profile}), {packets} packets received, {lost} lost."
+            "Test call ({place_en}): two people heard and saw each other after {ms} ms, {profile}, {packets} packets received, {lost} lost."
         ),
     );
     match lost * 100 > packets * LOST_PER_CENT_MAX {
@@ -494,14 +504,14 @@ mod tests {
     fn heard(lost: u64) -> Heard {
         let one = Reception { packets: 200, lost, ..Reception::default() };
         Heard {
-            profile: "Srtp_Aead_Aes_128_Gcm".into(),
+            profile: "SRTP_AEAD_AES_128_GCM".into(),
             connected_after: Duration::from_millis(300),
             received: [[one; 2]; 2],
         }
     }
 
     fn facts(call: Result<Heard, String>, recording: Option<Result<Recorded, String>>) -> Facts {
-        Facts { on_own_port: true, port: 8_443, beside: false, call, recording }
+        Facts { on_own_port: true, port: 8_443, beside: false, call: Some(call), recording }
     }
 
     fn recorded_call(verdict: Judgement, tracks: usize) -> Recorded {
@@ -546,6 +556,8 @@ mod tests {
     fn what_is_missing_is_told() {
         assert!(matches!(verdicts(&facts(Err("no answer".into()), None))[..], [Verdict::Wrong(_)]));
         assert!(matches!(verdicts(&facts(Ok(heard(9)), None))[..], [Verdict::Note(_)]));
+        let full = Facts { call: None, ..facts(Ok(heard(0)), Some(Err("the disk is full".into()))) };
+        assert!(matches!(&verdicts(&full)[..], [Verdict::Wrong(remedy)] if remedy.en.contains("See disk")));
         for recording in [
             Err("the disk is full".to_owned()),
             Ok(recorded_call(Judgement::Altered, 4)),

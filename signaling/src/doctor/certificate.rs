@@ -206,6 +206,10 @@ fn roots(file: &Path) -> Option<RootCertStore> {
 
 /// Whether the chain holds, apart from its dates and names, which are told by themselves.
 fn trust(chain: &[CertificateDer<'static>], first: &Parsed, roots: Option<RootCertStore>) -> Trust {
+    // Signed by itself: nobody knows it, whether it calls itself a CA, as openssl's do, or not.
+    if first.issuer == first.subject {
+        return Trust::UnknownIssuer;
+    }
     let Some(roots) = roots else { return Trust::Unlisted };
     let verifier =
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));

@@ -297,7 +297,7 @@ fn taken(facts: &Facts, holder: Option<&Holder>, hewei_answers: bool, elsewhere:
     Finding::wrong(
         Check::Ports,
         words(
-            format!("{protocol} {address} 被 {zh} 占用,Hewei 用不了。"),
+            format!("{protocol} {address} 被 {zh}占用,Hewei 用不了。"),
             format!("{protocol} {address} is taken by {en}; Hewei cannot have it."),
         ),
         remedy,

@@ -21,7 +21,7 @@ pub(super) struct Facts {
     file: Option<Entry>,
     storage_path: PathBuf,
     storage: Result<Option<Entry>, String>,
-    /// Files in the folder of keys.
+    /// Files in the folder of keys: keys, and certificates, which are no secret.
     keys: Result<Vec<Entry>, String>,
     /// The user who runs the doctor.
     user: u32,
@@ -237,14 +237,12 @@ fn storage(facts: &Facts) -> Vec<Finding> {
         ));
     }
     if open.is_empty() && short.is_empty() {
+        let secrets = keys.iter().filter(|key| is_secret(&key.path)).count();
         findings.push(Finding::pass(
             Check::Settings,
             words(
-                format!("{shown} 里的 {} 个密钥文件只有服务器的用户能读。", keys.len()),
-                format!(
-                    "The {} files of keys in {shown} can be read by the server's user alone.",
-                    keys.len()
-                ),
+                format!("{shown} 里的 {secrets} 个密钥只有服务器的用户能读。"),
+                format!("The {secrets} keys in {shown} can be read by the server's user alone."),
             ),
         ));
     }

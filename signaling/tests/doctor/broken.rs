@@ -10,7 +10,7 @@ use std::{
 
 use hewei_model::{CameraId, Role};
 use hewei_store::{AuditEntry, Camera, Credentials};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use time::{Duration, OffsetDateTime};
 
 use crate::installation::{Installation, Report};
@@ -66,7 +66,7 @@ fn a_full_disk_is_told() {
     std::fs::create_dir(installation.storage()).unwrap();
     // In a mount namespace of its own: nobody else sees the disk, and it goes away with the process.
     let script = "mount -t tmpfs -o size=6m none \"$1\" && shift && exec \"$@\"";
-    let doctor = installation.hewei(&["doctor", "--json", "--only", "disk"]);
+    let doctor = installation.hewei(&["doctor", "--json", "--only", "disk", "--only", "call"]);
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-ec", script, "sh"]).arg(installation.storage());
     command.arg(doctor.get_program()).args(doctor.get_args());
@@ -74,6 +74,8 @@ fn a_full_disk_is_told() {
     let (said, remedy) = report.only_wrong("disk");
     assert!(said.starts_with("The disk is full:") && said.contains("6 MB free"), "{said}");
     assert!(remedy.contains("storage.folder") && remedy.contains("larger disk"), "{remedy}");
+    let (said, remedy) = report.only_wrong("call");
+    assert!(said.contains("was not recorded") && remedy.contains("See disk"), "{said}");
 }
 
 #[tokio::test]
@@ -106,6 +108,8 @@ fn certificate(folder: &Path, name: &str, ago: Duration) {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.not_before = now - Duration::days(400);
     params.not_after = now - ago;
+    // As openssl makes them.
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     std::fs::write(folder.join("chain.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
     write_key(folder, &key);
 }
