@@ -576,4 +576,36 @@ mod tests {
         assert_eq!(kinds, [[7, 8, 5], [7, 8, 5]]);
         assert!(pictures().iter().flatten().all(|unit| unit.len() <= 1_200), "one packet each");
     }
+
+    /// By a decoder that is not ours, to which every error is one.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_recorded_plays_elsewhere() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (storage, recordings) = (folder.path().join("data"), folder.path().join("recordings"));
+        let server =
+            Server::start(config(&Config::default(), false, &storage, &recordings)).await.expect("starts");
+        let (heard, id) = talk(&server).await.expect("they talk");
+        assert!(heard.received.iter().flatten().all(|reception| reception.packets > 0), "{heard:?}");
+        let recorded = recorded(server.app(), id).await.expect("recorded");
+        server.stop().await;
+        assert_eq!(recorded.tracks.len(), 4);
+        let package =
+            std::fs::read_dir(&recordings).expect("packages").next().expect("one").expect("read").path();
+        for track in recorded.tracks {
+            let parts = track.files.iter().flat_map(|run| run.paths());
+            let bytes: Vec<u8> =
+                parts.flat_map(|part| std::fs::read(package.join(part)).expect("reads")).collect();
+            let file = folder.path().join("track.mp4");
+            std::fs::write(&file, bytes).expect("written");
+            let output = tokio::process::Command::new("ffmpeg")
+                .args(["-v", "error", "-xerror", "-i"])
+                .arg(&file)
+                .args(["-f", "null", "-"])
+                .output()
+                .await
+                .expect("ffmpeg is needed; see scripts/install.sh");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && said.is_empty(), "{} {:?}: {said}", track.name, track.kind);
+        }
+    }
 }

@@ -237,8 +237,8 @@ fn one(probed: &Probed) -> Finding {
     let (said, verdict): (Words, Verdict) = match outcome {
         Outcome::Plays { codec, first } => (
             words(
-                format!("{}({})首帧 {} ms。", codec_shown(*codec), "能播放", first.as_millis()),
-                format!("{} plays, first picture after {} ms.", codec_shown(*codec), first.as_millis()),
+                format!("{} 能播放,首帧 {} ms。", codec.rtpmap_name(), first.as_millis()),
+                format!("{} plays, first picture after {} ms.", codec.rtpmap_name(), first.as_millis()),
             ),
             Verdict::Pass,
         ),
@@ -248,8 +248,8 @@ fn one(probed: &Probed) -> Finding {
                 format!("it refuses the user name or password ({detail})."),
             ),
             Verdict::Wrong(words(
-                "在摄像头自己的网页上核对用户名和密码,再在 Hewei 的\u{201c}摄像头\u{201d}里改正;多次输错会被它锁定一段时间。",
-                "See the right user name and password on the camera's own page and mend them under Cameras in Hewei; too many tries lock it for a while.",
+                "在摄像头自己的网页上核对用户名和密码:登记错了就重新登记这路摄像头,或把摄像头的改成登记的。试错多次会被它锁定一段时间。",
+                "See the user name and password on the camera's own page: register the camera anew if the registered ones are wrong, or give the camera those. Too many tries lock it for a while.",
             )),
         ),
         Outcome::Failed { state: State::Unreachable, detail } => (
@@ -292,8 +292,8 @@ fn one(probed: &Probed) -> Finding {
                 "its password cannot be opened with the key of this installation.",
             ),
             Verdict::Wrong(words(
-                "keys/camera.key 不是存密码时的那个:从备份恢复它,或重新填写密码。",
-                "keys/camera.key is another than when the password was stored: restore it from a backup, or give the password anew.",
+                "keys/camera.key 不是存密码时的那个:从备份恢复它,或重新登记这路摄像头。",
+                "keys/camera.key is another than when the password was stored: restore it from a backup, or register the camera anew.",
             )),
         ),
     };
@@ -302,10 +302,6 @@ fn one(probed: &Probed) -> Finding {
         verdict,
         said: words(format!("{}:{}", who.zh, said.zh), format!("{}: {}", who.en, said.en)),
     }
-}
-
-fn codec_shown(codec: Codec) -> &'static str {
-    codec.rtpmap_name()
 }
 
 #[cfg(test)]

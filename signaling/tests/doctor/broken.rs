@@ -214,7 +214,7 @@ async fn a_wrong_password_of_a_camera_is_told_first_and_never_shown() {
     assert_eq!(numbers, ["No. 2", "No. 3", "No. 1"], "broken ones first: {}", report.text);
     let wrong = report.wrong("cameras");
     assert!(wrong[0].0.contains("it refuses the user name or password (RTSP 401"), "{:?}", wrong[0]);
-    assert!(wrong[0].1.contains("mend them under Cameras"), "{:?}", wrong[0]);
+    assert!(wrong[0].1.contains("register the camera anew"), "{:?}", wrong[0]);
     assert!(wrong[1].0.contains("it cannot be reached") && wrong[1].1.contains("ping"), "{:?}", wrong[1]);
     let plays = report.passing("cameras");
     assert!(
