@@ -4,12 +4,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use hewei_evidence::hash::{FileHasher, FileHashes};
+use hewei_evidence::hash::{FileHasher, FileHashes, hash_file};
 
 use crate::RecorderError;
 
@@ -63,6 +63,70 @@ impl Folder {
         DirBuilder::new().mode(0o700).create(&root).map_err(|source| error(&root, source))?;
         let new_entries = root.parent().map(Path::to_owned).into_iter().collect();
         Ok(Self { root, finished: BTreeMap::new(), unsynced: Vec::new(), new_entries })
+    }
+
+    /// The folder of a package that somebody else began.
+    pub(crate) fn open(root: PathBuf) -> Self {
+        Self { root, finished: BTreeMap::new(), unsynced: Vec::new(), new_entries: BTreeSet::new() }
+    }
+
+    /// Takes a file that is there for finished. `must`: it has to be.
+    pub(crate) fn adopt(&mut self, path: &str, must: bool) -> Result<(), RecorderError> {
+        let full = self.root.join(path);
+        match File::open(&full).and_then(|mut file| hash_file(&mut file)) {
+            Ok(hashes) => self.adopt_as(path, hashes),
+            Err(source) if must || source.kind() != io::ErrorKind::NotFound => {
+                return Err(error(&full, source));
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a file that is there, or its beginning, for finished.
+    pub(crate) fn adopt_as(&mut self, path: &str, hashes: FileHashes) {
+        self.finished.insert(path.to_owned(), hashes);
+    }
+
+    /// A file that is there, and the folders that lead to it, may not be on the disk yet.
+    pub(crate) fn will_sync(&mut self, path: &str) -> Result<(), RecorderError> {
+        let full = self.root.join(path);
+        let file = OpenOptions::new().write(true).open(&full).map_err(|source| error(&full, source))?;
+        self.unsynced.push((path.to_owned(), file));
+        let folders = full.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root));
+        self.new_entries.extend(folders.map(Path::to_owned));
+        Ok(())
+    }
+
+    /// Goes on with a file after its first `bytes` bytes; what is behind them goes away.
+    pub(crate) fn reopen(&self, path: &str, bytes: u64) -> Result<Writing, RecorderError> {
+        let full = self.root.join(path);
+        let open = || {
+            let mut file = OpenOptions::new().read(true).write(true).open(&full)?;
+            let mut hasher = FileHasher::default();
+            let mut buffer = vec![0; 64 * 1024];
+            let mut rest = (&mut file).take(bytes);
+            loop {
+                match rest.read(&mut buffer)? {
+                    0 => break,
+                    count => hasher.update(&buffer[..count]),
+                }
+            }
+            file.set_len(bytes)?;
+            file.seek(SeekFrom::Start(bytes))?;
+            Ok(Writing { path: path.to_owned(), file, hasher, dirty: true, torn: false })
+        };
+        open().map_err(|source| error(&full, source))
+    }
+
+    /// Takes away what is behind the first `offset` bytes of a file, or the whole file.
+    pub(crate) fn cut(&mut self, path: &str, offset: u64) -> Result<(), RecorderError> {
+        if offset == 0 {
+            return self.remove(path);
+        }
+        let full = self.root.join(path);
+        let cut = |file: File| file.set_len(offset).and_then(|()| file.sync_all());
+        OpenOptions::new().write(true).open(&full).and_then(cut).map_err(|source| error(&full, source))
     }
 
     pub(crate) fn root(&self) -> &Path {

@@ -7,6 +7,7 @@
 //!
 //! - [`Identity`]: the key and certificates, made at first start.
 //! - [`Recording`]: one session being recorded.
+//! - [`recover`]: one that was interrupted is finished and sealed.
 //! - [`package`]: a finished package, to verify ([`package::Directory`]) and to play ([`package::track_files`]).
 
 mod files;
@@ -16,16 +17,20 @@ mod mp4;
 pub mod package;
 mod playback;
 mod recording;
+mod recover;
 mod sample;
+mod sealing;
 mod timeline;
 mod track;
 mod webm;
+mod writer;
 
 use std::{io, path::PathBuf};
 
 pub use hewei_evidence::journal::{Continues, Event, FileRun, GapKind, TrackSummary};
 pub use identity::{Identity, IdentityError};
 pub use recording::{Recording, RecordingMeta, Sealed, TrackMeta};
+pub use recover::{Interruption, Recovered, recover};
 
 /// Why a recording or a package cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -58,5 +63,27 @@ pub enum RecorderError {
     NotClosed {
         /// The package.
         package: PathBuf,
+    },
+    /// A recording was interrupted before anything of it was on the disk.
+    #[error("{package}: it was interrupted before anything was recorded")]
+    Nothing {
+        /// The package.
+        package: PathBuf,
+    },
+    /// Another recorder's key signed what is there, so that this one cannot finish it.
+    #[error(
+        "{package}: it was recorded with another key; put the recorder's keys of that time back and start again"
+    )]
+    OtherIdentity {
+        /// The package.
+        package: PathBuf,
+    },
+    /// What was recorded is not as it was written. It is left as it is.
+    #[error("{file}: {problem}. Nothing was repaired; what was recorded lies in its folder")]
+    Broken {
+        /// The file, relative to the package.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
     },
 }

@@ -8,13 +8,13 @@
 
 use hewei_media::h264::Sps;
 use mp4_atom::{
-    Audio, Avc3, Avcc, AvccExt, Codec, Dfla, Dinf, Dops, Dref, Encode, Flac, FlacMetadataBlock, FourCC, Ftyp,
-    Hdlr, Mdhd, Mdia, Mehd, Mfhd, Minf, Moof, Moov, Mvex, Mvhd, Opus, SegmentReference, Sidx, Smhd, Stbl,
-    Stsc, Stsd, Stsz, Stts, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, TrunSamples, Url, Visual,
-    Vmhd,
+    Audio, Avc3, Avcc, AvccExt, Codec, Decode, Dfla, Dinf, Dops, Dref, Encode, Flac, FlacMetadataBlock,
+    FourCC, Ftyp, Hdlr, Mdhd, Mdia, Mehd, Mfhd, Minf, Moof, Moov, Mvex, Mvhd, Opus, SegmentReference, Sidx,
+    Smhd, Stbl, Stsc, Stsd, Stsz, Stts, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, TrunSamples,
+    Url, Visual, Vmhd,
 };
 
-use crate::sample::Sample;
+use crate::sample::{Sample, Written};
 
 const TRACK_ID: u32 = 1;
 const SYNC: u32 = 0x0200_0000;
@@ -176,6 +176,26 @@ pub(crate) fn init(format: &Format, duration: Option<u64>) -> Result<Vec<u8>, mp
     Ok(out)
 }
 
+/// What the sample entry of an init segment says; `None` when it is not one of ours, or not whole.
+pub(crate) fn read_init(mut bytes: &[u8]) -> Option<Format> {
+    Ftyp::decode(&mut bytes).ok()?;
+    let moov = Moov::decode(&mut bytes).ok()?;
+    let [trak] = moov.trak.as_slice() else { return None };
+    if !bytes.is_empty() {
+        return None;
+    }
+    match trak.mdia.minf.stbl.stsd.codecs.as_slice() {
+        [Codec::Avc3(Avc3 { avcc, .. })] => {
+            let sps = avcc.sequence_parameter_sets.first()?.clone();
+            let info = Sps::parse(&sps)?;
+            Some(Format::H264 { sps, pps: avcc.picture_parameter_sets.clone(), info })
+        }
+        [Codec::Opus(_)] => Some(Format::Opus),
+        [Codec::Flac(flac)] => Some(Format::Flac { rate_hz: u32::from(flac.audio.sample_rate.integer()) }),
+        _ => None,
+    }
+}
+
 /// One fragment of samples that follow one another, the first at `start` ticks.
 pub(crate) fn fragment(sequence: u32, start: u64, samples: &[Sample]) -> Result<Vec<u8>, mp4_atom::Error> {
     let media: usize = samples.iter().map(|sample| sample.data.len()).sum();
@@ -215,6 +235,33 @@ pub(crate) fn fragment(sequence: u32, start: u64, samples: &[Sample]) -> Result<
     Ok(out)
 }
 
+/// The fragment that these bytes begin with; `None` when there is none, or not a whole one.
+pub(crate) fn read_fragment(bytes: &[u8]) -> Option<Written> {
+    let mut rest = bytes;
+    let moof = Moof::decode(&mut rest).ok()?;
+    let (length, after) = rest.split_first_chunk::<4>()?;
+    let mdat = u64::from(u32::from_be_bytes(*length));
+    if !after.starts_with(b"mdat") || (rest.len() as u64) < mdat {
+        return None;
+    }
+    let [traf] = moof.traf.as_slice() else { return None };
+    let ([run], Some(tfdt)) = (traf.trun.as_slice(), &traf.tfdt) else { return None };
+    let TrunSamples::Explicit(samples) = &run.samples else { return None };
+    let sum = |of: fn(&TrunEntry) -> Option<u32>| {
+        samples.iter().map(|sample| of(sample).map(u64::from)).sum::<Option<u64>>()
+    };
+    if sum(|sample| sample.size)? + 8 != mdat {
+        return None;
+    }
+    let written = Written {
+        start: tfdt.base_media_decode_time,
+        duration: sum(|sample| sample.duration)?,
+        bytes: (bytes.len() - rest.len()) as u64 + mdat,
+        sync: samples.first()?.flags? == SYNC,
+    };
+    written.bounded()
+}
+
 /// A part of a finished track, for the index.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part {
@@ -246,4 +293,39 @@ pub(crate) fn play(format: &Format, duration: u64, parts: &[Part]) -> Result<Vec
     }
     .encode(&mut out)?;
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<Sample> {
+        (1..4)
+            .map(|at| Sample { data: vec![at; 100 * usize::from(at)], duration: 3_000, sync: at == 1 })
+            .collect()
+    }
+
+    #[test]
+    fn a_fragment_reads_back_and_only_whole() {
+        let bytes = fragment(7, 90_000, &samples()).expect("encoded");
+        let written = Written { start: 90_000, duration: 9_000, bytes: bytes.len() as u64, sync: true };
+        assert_eq!(read_fragment(&bytes), Some(written));
+        assert_eq!(read_fragment(&[&bytes[..], b"more"].concat()), Some(written));
+        for length in 0..bytes.len() {
+            assert_eq!(read_fragment(&bytes[..length]), None, "{length} bytes");
+        }
+        assert_eq!(read_fragment(&vec![0; bytes.len()]), None);
+    }
+
+    #[test]
+    fn an_init_segment_reads_back_and_only_whole() {
+        for format in [Format::Opus, Format::Flac { rate_hz: 8_000 }] {
+            let bytes = init(&format, None).expect("encoded");
+            assert_eq!(read_init(&bytes), Some(format));
+            for length in 0..bytes.len() {
+                assert_eq!(read_init(&bytes[..length]), None, "{length} bytes");
+            }
+            assert_eq!(read_init(&[&bytes[..], b"more"].concat()), None);
+        }
+    }
 }

@@ -1,20 +1,12 @@
 //! What goes with a finished track so that it plays: its index, its cues, its play lists.
 
-use hewei_model::Codec;
+use hewei_evidence::journal::FileRun;
+use hewei_model::{Codec, ParticipantId, SessionId, TrackId};
 
-use crate::{mp4, webm};
+use crate::{mp4, sample::Written, webm};
 
 /// References an index box can hold.
 const INDEX_PARTS_MAX: usize = 65_535;
-
-/// A fragment that was written, in ticks.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Written {
-    pub(crate) start: u64,
-    pub(crate) duration: u64,
-    pub(crate) bytes: u64,
-    pub(crate) sync: bool,
-}
 
 /// One epoch's folder.
 #[derive(Debug)]
@@ -22,6 +14,40 @@ pub(crate) struct EpochFolder {
     pub(crate) path: String,
     /// Finished segment files, with their length in ticks and in bytes.
     pub(crate) segments: Vec<(String, u64, u64)>,
+}
+
+/// Where an epoch of a track is in a package.
+pub(crate) fn epoch_path(
+    session: SessionId,
+    participant: ParticipantId,
+    track: TrackId,
+    epoch: u32,
+) -> String {
+    format!("data/sessions/{session}/joint/{participant}/{track}-e{epoch}")
+}
+
+/// The name of an epoch's segment file with this number.
+pub(crate) fn segment_name(number: usize, codec: Codec) -> String {
+    let ending = match container(codec) {
+        "mp4" => "m4s",
+        other => other,
+    };
+    format!("{number:06}.{ending}")
+}
+
+/// These files, with those that have consecutive numbers taken together.
+pub(crate) fn runs(paths: &[String]) -> Vec<FileRun> {
+    let mut runs: Vec<FileRun> = Vec::new();
+    // The path that would come next in the last run.
+    let mut next = None;
+    for path in paths {
+        match runs.last_mut() {
+            Some(run) if next.as_ref() == Some(path) => run.count += 1,
+            _ => runs.push(FileRun { first: path.clone(), count: 1 }),
+        }
+        next = FileRun { first: path.clone(), count: 2 }.paths().nth(1);
+    }
+    runs
 }
 
 /// The ending of an init segment.

@@ -7,15 +7,22 @@
 //! ```
 //! An element is its id, its length (a variable-length integer of 1–8 bytes, RFC 8794 §4), its content.
 
-use crate::sample::Sample;
+use crate::sample::{Sample, Written};
 
 const EBML: u32 = 0x1a45_dfa3;
 const SEGMENT: u32 = 0x1853_8067;
 const INFO: u32 = 0x1549_a966;
 const TRACKS: u32 = 0x1654_ae6b;
+const TRACK_ENTRY: u32 = 0xae;
+const VIDEO: u32 = 0xe0;
 const CLUSTER: u32 = 0x1f43_b675;
+const TIMESTAMP: u32 = 0xe7;
+const SIMPLE_BLOCK: u32 = 0xa3;
 const CUES: u32 = 0x1c53_bb6b;
 const UNKNOWN_LENGTH: [u8; 8] = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+
+/// How long a picture is shown when nothing says it: a twenty-fifth of a second.
+const PICTURE_MS: u64 = 40;
 
 /// Milliseconds of 90 kHz ticks.
 fn ms(ticks: u64) -> u64 {
@@ -55,9 +62,9 @@ pub(crate) fn init(width: u16, height: u16, duration: Option<u64>) -> Vec<u8> {
     uint(&mut entry, 0x83, 1); // TrackType: video
     uint(&mut entry, 0x9c, 0); // FlagLacing
     element(&mut entry, 0x86, b"V_VP8"); // CodecID
-    element(&mut entry, 0xe0, &video); // Video
+    element(&mut entry, VIDEO, &video);
     let mut tracks = Vec::new();
-    element(&mut tracks, 0xae, &entry); // TrackEntry
+    element(&mut tracks, TRACK_ENTRY, &entry);
     element(&mut out, TRACKS, &tracks);
     out
 }
@@ -67,10 +74,10 @@ pub(crate) fn cluster(start: u64, samples: &[Sample]) -> Vec<u8> {
     let begins = ms(start);
     let media: usize = samples.iter().map(|sample| sample.data.len() + 16).sum();
     let mut body = Vec::with_capacity(media + 16);
-    uint(&mut body, 0xe7, begins); // Timestamp
+    uint(&mut body, TIMESTAMP, begins);
     let mut at = start;
     for sample in samples {
-        id(&mut body, 0xa3); // SimpleBlock
+        id(&mut body, SIMPLE_BLOCK);
         length(&mut body, sample.data.len() as u64 + 4);
         let relative = i16::try_from(ms(at) - begins).unwrap_or(i16::MAX);
         body.push(0x81); // track 1
@@ -82,6 +89,62 @@ pub(crate) fn cluster(start: u64, samples: &[Sample]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 12);
     element(&mut out, CLUSTER, &body);
     out
+}
+
+/// Width and height in an init segment; `None` when it is not one of ours, or not whole.
+pub(crate) fn read_init(mut bytes: &[u8]) -> Option<(u16, u16)> {
+    let (EBML, _) = next(&mut bytes)? else { return None };
+    let mut bytes = bytes.strip_prefix(&segment_start())?;
+    let (INFO, _) = next(&mut bytes)? else { return None };
+    let (TRACKS, mut tracks) = next(&mut bytes)? else { return None };
+    let (TRACK_ENTRY, mut entry) = next(&mut tracks)? else { return None };
+    if !bytes.is_empty() {
+        return None;
+    }
+    loop {
+        if let (VIDEO, mut video) = next(&mut entry)? {
+            let (width, height) = (next(&mut video)?.1, next(&mut video)?.1);
+            return Some((u16::try_from(number(width)).ok()?, u16::try_from(number(height)).ok()?));
+        }
+    }
+}
+
+/// The cluster that these bytes begin with; `None` when there is none, or not a whole one. How long its last frame is
+/// shown does not stand in it: as long as the others, on average.
+pub(crate) fn read_cluster(bytes: &[u8]) -> Option<Written> {
+    let mut rest = bytes;
+    let (CLUSTER, mut body) = next(&mut rest)? else { return None };
+    let (TIMESTAMP, begins) = next(&mut body)? else { return None };
+    let mut blocks: Vec<(u64, bool)> = Vec::new();
+    while !body.is_empty() {
+        let (SIMPLE_BLOCK, [0x81, high, low, flags, ..]) = next(&mut body)? else { return None };
+        blocks.push((u64::from(u16::from_be_bytes([*high, *low])), flags & 0x80 != 0));
+    }
+    let ((first, sync), (last, _)) = (*blocks.first()?, *blocks.last()?);
+    let step = last.checked_sub(first)?.checked_div(blocks.len() as u64 - 1).unwrap_or(PICTURE_MS);
+    let written = Written {
+        start: number(begins).checked_add(first)?.checked_mul(90)?,
+        duration: (last - first + step) * 90,
+        bytes: (bytes.len() - rest.len()) as u64,
+        sync,
+    };
+    written.bounded()
+}
+
+/// The next element: its id and its content.
+fn next<'a>(bytes: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
+    let width = bytes.first()?.leading_zeros() as usize + 1;
+    let (id, rest) = bytes.split_at_checked(width).filter(|_| width <= 4)?;
+    let (length, rest) = rest.split_first_chunk::<8>()?;
+    let length = u64::from_be_bytes(*length) ^ 1 << 56;
+    let (content, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    *bytes = rest;
+    Some((number(id) as u32, content))
+}
+
+/// An unsigned integer of at most eight bytes; of a longer one, the end.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// Where a cluster that begins with a keyframe is.
@@ -154,6 +217,32 @@ fn uint(out: &mut Vec<u8>, element_id: u32, value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_reads_back_and_only_whole() {
+        let samples: Vec<Sample> =
+            (0..3).map(|at| Sample { data: vec![7; 300], duration: 3_600, sync: at == 0 }).collect();
+        let bytes = cluster(90_000, &samples);
+        let written = Written { start: 90_000, duration: 3 * 3_600, bytes: bytes.len() as u64, sync: true };
+        assert_eq!(read_cluster(&bytes), Some(written));
+        assert_eq!(read_cluster(&[&bytes[..], b"more"].concat()), Some(written));
+        for length in 0..bytes.len() {
+            assert_eq!(read_cluster(&bytes[..length]), None, "{length} bytes");
+        }
+        assert_eq!(read_cluster(&vec![0; bytes.len()]), None);
+        let single = read_cluster(&cluster(0, &samples[1..2])).expect("a cluster");
+        assert_eq!((single.duration, single.sync), (3_600, false));
+    }
+
+    #[test]
+    fn an_init_segment_reads_back_and_only_whole() {
+        let bytes = init(640, 360, None);
+        assert_eq!(read_init(&bytes), Some((640, 360)));
+        for length in 0..bytes.len() {
+            assert_eq!(read_init(&bytes[..length]), None, "{length} bytes");
+        }
+        assert_eq!(read_init(&[&bytes[..], b"more"].concat()), None);
+    }
 
     #[test]
     fn cues_point_at_their_clusters() {

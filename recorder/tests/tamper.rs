@@ -10,6 +10,14 @@ use std::{
     time::Duration,
 };
 
+use cms::{
+    content_info::ContentInfo,
+    signed_data::{SignedData, SignerInfos},
+};
+use der::{
+    Any, Decode, Encode,
+    asn1::{OctetString, SetOfVec},
+};
 use hewei_evidence::{
     bag,
     hash::{Hash, hash_file},
@@ -18,12 +26,24 @@ use hewei_evidence::{
 };
 use hewei_model::{Codec, ParticipantId, Role};
 use hewei_recorder::package::Directory;
+use p256::ecdsa::Signature;
 use support::*;
 
 const SECONDS: u32 = 12;
 
 /// A package with pictures, sound, consent and a few heads.
 fn sealed() -> Closed {
+    session().close()
+}
+
+/// One that was interrupted and recovered.
+fn recovered() -> Closed {
+    let interrupted = session().interrupt();
+    let recovered = interrupted.recover("recovered", |_| {}).expect("recovered");
+    interrupted.closed(&recovered)
+}
+
+fn session() -> Session {
     let mut session = Session::begin();
     let mut packets = Vec::new();
     for (number, codec) in [Codec::H264, Codec::Opus].into_iter().enumerate() {
@@ -36,7 +56,7 @@ fn sealed() -> Closed {
         packets.extend(sender.send(START, &frames));
     }
     session.play(packets, START + Duration::from_secs(12));
-    session.close()
+    session
 }
 
 /// A package, a verifier script and a CA from outside it.
@@ -47,7 +67,15 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let closed = sealed();
+        Self::of(sealed())
+    }
+
+    /// One of a session that was closed, and one of a session that was interrupted.
+    fn both() -> [Self; 2] {
+        [Self::of(sealed()), Self::of(recovered())]
+    }
+
+    fn of(closed: Closed) -> Self {
         let script = closed.folder.path().join("verify.sh");
         fs::write(&script, bag::VERIFY_SH.1).expect("written");
         Self { closed, script }
@@ -235,39 +263,42 @@ fn names_that_begin_with_dots_and_empty_folders_are_seen() {
 
 #[test]
 fn heads_can_not_be_taken_out_put_in_or_renumbered() {
-    let bench = Bench::new();
-    let heads = bench.files().iter().filter(|path| path.contains("/head-") && path.ends_with(".txt")).count();
-    assert!(heads >= 3, "{heads}");
-    let shift = |package: &Path, from: usize, to: usize| {
+    for bench in Bench::both() {
+        let heads =
+            bench.files().iter().filter(|path| path.contains("/head-") && path.ends_with(".txt")).count();
+        assert!(heads >= 3, "{heads}");
+        let shift = |package: &Path, from: usize, to: usize| {
+            for ending in ["txt", "p7s"] {
+                let stem =
+                    |number: usize| package.join(format!("{}.{ending}", bag::head_stem(number as u64)));
+                fs::rename(stem(from), stem(to)).expect("moved");
+            }
+        };
+        // The second is taken out, and the others move up.
+        let package = bench.copy("removed");
         for ending in ["txt", "p7s"] {
-            let stem = |number: usize| package.join(format!("{}.{ending}", bag::head_stem(number as u64)));
-            fs::rename(stem(from), stem(to)).expect("moved");
+            fs::remove_file(package.join(format!("{}.{ending}", bag::head_stem(2)))).expect("removed");
         }
-    };
-    // The second is taken out, and the others move up.
-    let package = bench.copy("removed");
-    for ending in ["txt", "p7s"] {
-        fs::remove_file(package.join(format!("{}.{ending}", bag::head_stem(2)))).expect("removed");
+        (3..=heads).for_each(|number| shift(&package, number, number - 1));
+        regenerate_manifests(&package);
+        bench.assert_caught(&package, &format!("{}.txt", bag::head_stem(heads as u64)), "a head taken out");
+        // The first is there twice.
+        let package = bench.copy("doubled");
+        (2..=heads).rev().for_each(|number| shift(&package, number, number + 1));
+        for ending in ["txt", "p7s"] {
+            let stem = |number: u64| package.join(format!("{}.{ending}", bag::head_stem(number)));
+            fs::copy(stem(1), stem(2)).expect("copied");
+        }
+        regenerate_manifests(&package);
+        bench.assert_caught(&package, &format!("{}.txt", bag::head_stem(2)), "a head put in");
+        // Two change places.
+        let package = bench.copy("swapped");
+        shift(&package, 1, 99);
+        shift(&package, 2, 1);
+        shift(&package, 99, 2);
+        regenerate_manifests(&package);
+        bench.assert_caught(&package, &format!("{}.txt", bag::head_stem(2)), "heads that changed places");
     }
-    (3..=heads).for_each(|number| shift(&package, number, number - 1));
-    regenerate_manifests(&package);
-    bench.assert_caught(&package, &format!("{}.txt", bag::head_stem(heads as u64)), "a head taken out");
-    // The first is there twice.
-    let package = bench.copy("doubled");
-    (2..=heads).rev().for_each(|number| shift(&package, number, number + 1));
-    for ending in ["txt", "p7s"] {
-        let stem = |number: u64| package.join(format!("{}.{ending}", bag::head_stem(number)));
-        fs::copy(stem(1), stem(2)).expect("copied");
-    }
-    regenerate_manifests(&package);
-    bench.assert_caught(&package, &format!("{}.txt", bag::head_stem(2)), "a head put in");
-    // Two change places.
-    let package = bench.copy("swapped");
-    shift(&package, 1, 99);
-    shift(&package, 2, 1);
-    shift(&package, 99, 2);
-    regenerate_manifests(&package);
-    bench.assert_caught(&package, &format!("{}.txt", bag::head_stem(2)), "heads that changed places");
 }
 
 #[test]
@@ -318,22 +349,23 @@ fn sums_of_a_crafted_journal_do_not_overflow() {
 
 #[test]
 fn a_flipped_bit_anywhere_in_any_file_is_caught_by_the_rust_verifier() {
-    let bench = Bench::new();
-    let package = bench.copy("flipped");
-    let mut random = Random(3);
-    for file in bench.files() {
-        let path = package.join(&file);
-        let whole = fs::read(&path).expect("file");
-        let mut offsets = vec![0, whole.len() - 1];
-        offsets.extend((0..4).map(|_| random.next() as usize % whole.len()));
-        for at in offsets {
-            let bit = (random.next() % 8) as u8;
-            flip(&path, at, bit);
-            bench.assert_rust_catches(&package, &file, &format!("bit {bit} of byte {at} of {file}"));
-            fs::write(&path, &whole).expect("written");
+    for bench in Bench::both() {
+        let package = bench.copy("flipped");
+        let mut random = Random(3);
+        for file in bench.files() {
+            let path = package.join(&file);
+            let whole = fs::read(&path).expect("file");
+            let mut offsets = vec![0, whole.len() - 1];
+            offsets.extend((0..4).map(|_| random.next() as usize % whole.len()));
+            for at in offsets {
+                let bit = (random.next() % 8) as u8;
+                flip(&path, at, bit);
+                bench.assert_rust_catches(&package, &file, &format!("bit {bit} of byte {at} of {file}"));
+                fs::write(&path, &whole).expect("written");
+            }
         }
+        assert_eq!(run_verifier(bench.closed.identity.ca_pem(), &package).verdict, Verdict::Intact);
     }
-    assert_eq!(run_verifier(bench.closed.identity.ca_pem(), &package).verdict, Verdict::Intact);
 }
 
 #[test]
@@ -354,70 +386,75 @@ fn a_flipped_bit_in_any_file_is_caught_by_the_script() {
 
 #[test]
 fn a_bad_fragment_is_named_to_the_second_even_with_new_manifests() {
-    let bench = Bench::new();
-    let package = bench.copy("flipped");
-    let file = segment(&bench, "000001.m4s");
-    let length = fs::metadata(package.join(&file)).expect("file").len() as usize;
-    flip(&package.join(&file), length - 1, 0);
-    regenerate_manifests(&package);
-    bench.assert_caught(&package, &file, "a flipped bit");
-    let verification = run_verifier(bench.closed.identity.ca_pem(), &package);
-    let at_ms = verification.findings.iter().find_map(|finding| finding.at_ms).expect("a time");
-    assert!((11_000..12_000).contains(&at_ms), "the last second: {at_ms}");
-    let (_, text) = run_script(&bench.script, &bench.closed.ca, &package);
-    assert!(text.contains(&format!("{at_ms} ms after")), "{text}");
+    for bench in Bench::both() {
+        let package = bench.copy("flipped");
+        let file = segment(&bench, "000001.m4s");
+        let length = fs::metadata(package.join(&file)).expect("file").len() as usize;
+        flip(&package.join(&file), length - 1, 0);
+        regenerate_manifests(&package);
+        bench.assert_caught(&package, &file, "a flipped bit");
+        let verification = run_verifier(bench.closed.identity.ca_pem(), &package);
+        let at_ms = verification.findings.iter().find_map(|finding| finding.at_ms).expect("a time");
+        assert!((10_000..12_000).contains(&at_ms), "the last second that was kept: {at_ms}");
+        let (_, text) = run_script(&bench.script, &bench.closed.ca, &package);
+        assert!(text.contains(&format!("{at_ms} ms after")), "{text}");
+    }
 }
 
 #[test]
 fn a_deleted_segment_is_missed() {
-    let bench = Bench::new();
-    let package = bench.copy("deleted");
-    let file = segment(&bench, "000000.m4s");
-    fs::remove_file(package.join(&file)).expect("removed");
-    bench.assert_caught(&package, &file, "a deleted segment");
-    assert_eq!(run_verifier(bench.closed.identity.ca_pem(), &package).verdict, Verdict::Incomplete);
-    regenerate_manifests(&package);
-    bench.assert_caught(&package, &file, "a deleted segment, new manifests");
+    for bench in Bench::both() {
+        let package = bench.copy("deleted");
+        let file = segment(&bench, "000000.m4s");
+        fs::remove_file(package.join(&file)).expect("removed");
+        bench.assert_caught(&package, &file, "a deleted segment");
+        assert_eq!(run_verifier(bench.closed.identity.ca_pem(), &package).verdict, Verdict::Incomplete);
+        regenerate_manifests(&package);
+        bench.assert_caught(&package, &file, "a deleted segment, new manifests");
+    }
 }
 
 #[test]
 fn an_inserted_segment_is_seen() {
-    let bench = Bench::new();
-    let package = bench.copy("inserted");
-    let file = segment(&bench, "000001.m4s");
-    let inserted = file.replace("000001", "000002");
-    fs::copy(package.join(&file), package.join(&inserted)).expect("copied");
-    bench.assert_caught(&package, &inserted, "an inserted segment");
-    regenerate_manifests(&package);
-    bench.assert_caught(&package, &inserted, "an inserted segment, new manifests");
-    fs::remove_file(package.join(&inserted)).expect("removed");
-    fs::write(package.join("extra.txt"), "x").expect("written");
-    bench.assert_caught(&package, "extra.txt", "an inserted file beside data/");
+    for bench in Bench::both() {
+        let package = bench.copy("inserted");
+        let file = segment(&bench, "000001.m4s");
+        let inserted = file.replace("000001", "000002");
+        fs::copy(package.join(&file), package.join(&inserted)).expect("copied");
+        bench.assert_caught(&package, &inserted, "an inserted segment");
+        regenerate_manifests(&package);
+        bench.assert_caught(&package, &inserted, "an inserted segment, new manifests");
+        fs::remove_file(package.join(&inserted)).expect("removed");
+        fs::write(package.join("extra.txt"), "x").expect("written");
+        bench.assert_caught(&package, "extra.txt", "an inserted file beside data/");
+    }
 }
 
 #[test]
 fn an_edited_consent_is_seen() {
-    let bench = Bench::new();
-    for file in ["data/docs/consent.jsonl", journal::PATH] {
-        let package = bench.copy(&format!("edited-{}", file.len()));
-        let text = fs::read_to_string(package.join(file)).expect("file");
-        assert!(text.contains("\"granted\":true"));
-        fs::write(package.join(file), text.replacen("\"granted\":true", "\"granted\":false", 1))
-            .expect("written");
-        regenerate_manifests(&package);
-        bench.assert_caught(&package, file, "an edited consent");
+    for bench in Bench::both() {
+        for file in ["data/docs/consent.jsonl", journal::PATH] {
+            let package = bench.copy(&format!("edited-{}", file.len()));
+            let text = fs::read_to_string(package.join(file)).expect("file");
+            assert!(text.contains("\"granted\":true"));
+            fs::write(package.join(file), text.replacen("\"granted\":true", "\"granted\":false", 1))
+                .expect("written");
+            regenerate_manifests(&package);
+            bench.assert_caught(&package, file, "an edited consent");
+        }
     }
 }
 
 #[test]
 fn a_dropped_last_line_is_seen() {
-    let bench = Bench::new();
-    let package = bench.copy("dropped");
-    let text = fs::read_to_string(package.join(journal::PATH)).expect("file");
-    let end = text.trim_end().rfind('\n').expect("lines") + 1;
-    fs::write(package.join(journal::PATH), &text[..end]).expect("written");
-    regenerate_manifests(&package);
-    bench.assert_caught(&package, journal::PATH, "a dropped last line");
+    for bench in Bench::both() {
+        let package = bench.copy("dropped");
+        let text = fs::read_to_string(package.join(journal::PATH)).expect("file");
+        let end = text.trim_end().rfind('\n').expect("lines") + 1;
+        fs::write(package.join(journal::PATH), &text[..end]).expect("written");
+        regenerate_manifests(&package);
+        bench.assert_caught(&package, journal::PATH, "a dropped last line");
+    }
 }
 
 /// Chains the lines again, and writes the heads to match.
@@ -448,10 +485,11 @@ fn rewrite(package: &Path, seal: impl Fn(&[u8]) -> Option<Vec<u8>>) {
 
 #[test]
 fn a_rewritten_journal_and_head_fail_at_the_signature() {
-    let bench = Bench::new();
-    let package = bench.copy("rewritten");
-    rewrite(&package, |_| None);
-    bench.assert_caught(&package, "data/seals/head-000002.txt", "rewritten without the key");
+    for bench in Bench::both() {
+        let package = bench.copy("rewritten");
+        rewrite(&package, |_| None);
+        bench.assert_caught(&package, "data/seals/head-000002.txt", "rewritten without the key");
+    }
 }
 
 #[test]
@@ -475,6 +513,41 @@ fn a_package_sealed_anew_by_somebody_else_fails_at_the_ca_and_at_the_receipt() {
     let verification = verify(&Directory::new(bench.package()), &ours).expect("read");
     assert_eq!(verification.verdict, Verdict::Intact, "the receipt of the package itself");
     assert!(!verification.signer_checked);
+}
+
+/// The signature's twin: for ECDSA, `n - s` holds as well as `s`.
+fn twin(seal: &[u8]) -> Vec<u8> {
+    let info = ContentInfo::from_der(seal).expect("CMS");
+    let mut data: SignedData = info.content.decode_as().expect("signed data");
+    let mut signer = data.signer_infos.0.as_slice()[0].clone();
+    let signature = Signature::from_der(signer.signature.as_bytes()).expect("a signature");
+    let twin = Signature::from_scalars(signature.r(), -signature.s()).expect("a signature");
+    signer.signature = OctetString::new(twin.to_der().as_bytes()).expect("short");
+    data.signer_infos = SignerInfos(SetOfVec::try_from(vec![signer]).expect("one"));
+    let content = Any::encode_from(&data).expect("DER");
+    ContentInfo { content_type: info.content_type, content }.to_der().expect("DER")
+}
+
+#[test]
+fn the_twin_of_a_signature_is_refused() {
+    let bench = Bench::new();
+    let package = bench.copy("twin");
+    let file = "data/seals/head-000002.p7s";
+    let seal = fs::read(package.join(file)).expect("file");
+    let (twin, back) = (twin(&seal), twin(&twin(&seal)));
+    assert!(twin != seal && back == seal);
+    fs::write(package.join(file), twin).expect("written");
+    regenerate_manifests(&package);
+    // For openssl it holds.
+    let out = Command::new("openssl")
+        .args(["cms", "-verify", "-binary", "-inform", "DER", "-purpose", "any", "-out", "/dev/null"])
+        .args(["-content".as_ref(), package.join("data/seals/head-000002.txt").as_os_str()])
+        .args(["-in".as_ref(), package.join(file).as_os_str()])
+        .args(["-CAfile".as_ref(), bench.closed.ca.as_os_str()])
+        .output()
+        .expect("openssl");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    bench.assert_caught(&package, file, "the twin of a signature");
 }
 
 #[test]

@@ -288,10 +288,40 @@ pub enum Event {
         /// In words.
         what: String,
     },
-    /// An interrupted recording was taken up again.
+    /// An interrupted recording was found and finished. This line and all after it were written then: their `at` is of
+    /// then, and their `mono_ns`, which counts in another process, stays where the recording stopped.
     Recovered {
-        /// In words.
-        what: String,
+        /// UTC of the last thing that was written before, as in `at`: it was interrupted then, or seconds later.
+        last_written: String,
+        /// Media that was whole on the disk and not in the journal yet, in bytes: its lines follow.
+        kept_bytes: u64,
+        /// What was not whole, in bytes, and was taken away: [`Event::Cut`] lines follow. The journal's own is below.
+        cut_bytes: u64,
+        /// What the journal names and the disk no longer had, in bytes: [`Event::Lost`] lines follow.
+        lost_bytes: u64,
+        /// The half line at the journal's end, in bytes.
+        journal_cut_bytes: u64,
+        /// SHA-256 of it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        journal_cut_sha256: Option<Hash>,
+    },
+    /// The end of a file that no line speaks of, and that is not whole: it was taken away.
+    Cut {
+        /// The file, relative to the package.
+        file: String,
+        /// How many bytes.
+        bytes: u64,
+        /// SHA-256 of them.
+        sha256: Hash,
+        /// Where they began. From 0 on: the file is gone.
+        offset: u64,
+    },
+    /// The end of a file that lines before speak of was not on the disk any more.
+    Lost {
+        /// The file, relative to the package.
+        file: String,
+        /// How many bytes of it are left. None: the file is gone.
+        bytes: u64,
     },
     /// The package must be kept.
     Hold {
@@ -319,6 +349,12 @@ const UTC: &[BorrowedFormatItem<'_>] =
 /// `at` as it stands in the journal: UTC, milliseconds.
 pub fn format_utc(at: OffsetDateTime) -> String {
     at.to_offset(UtcOffset::UTC).format(&UTC).unwrap_or_else(|_| "1970-01-01T00:00:00.000Z".into())
+}
+
+/// Reads back exactly what [`format_utc`] writes.
+pub fn parse_utc(text: &str) -> Option<OffsetDateTime> {
+    let at = time::PrimitiveDateTime::parse(text, &UTC).ok()?.assume_utc();
+    (format_utc(at) == text).then_some(at)
 }
 
 /// A head of the chain: how many lines there are, and the hash of the last.
@@ -365,6 +401,11 @@ impl Default for Chain {
 }
 
 impl Chain {
+    /// The chain that goes on from this head.
+    pub fn resume(head: Head) -> Self {
+        Self { head }
+    }
+
     /// The next line, newline included, for an event at these times. Fails, and changes nothing, when no reader
     /// would take it.
     pub fn append(&mut self, event: &Event, at: OffsetDateTime, mono: MonoNs) -> Result<String, LineTooLong> {
@@ -465,6 +506,14 @@ mod tests {
             let event = open(Some(Continues { recording: RecordingId::from_u128(5), head_hash }));
             let line = Chain::default().append(&event, at(0), MonoNs(0)).expect("short");
             assert_eq!(Line::parse(line.as_bytes()).expect("own line").event, event);
+        }
+    }
+
+    #[test]
+    fn a_time_reads_back_only_in_its_own_form() {
+        assert_eq!(parse_utc(&format_utc(at(1_500))), Some(at(1_500)));
+        for wrong in ["", "1970-01-01T00:00:01Z", "1970-01-01T00:00:01.5Z", "+1970-01-01T00:00:01.500Z"] {
+            assert_eq!(parse_utc(wrong), None, "{wrong}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Holds the files against the manifests, the journal against itself, the heads against the journal and the CA,
 //! and the files against the journal. Each finding names a file. It proves that nothing changed since sealing,
-//! not that what was said is true.
+//! not that what was said is true. An interruption that was recovered is no finding; it is named beside the verdict.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,6 +63,19 @@ pub struct Finding {
     pub at_ms: Option<u64>,
 }
 
+/// An interruption that the recording went through before it was sealed, as its journal says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interruption {
+    /// The last moment of which there is something, RFC 3339: it was interrupted then, or seconds later.
+    pub interrupted_at: String,
+    /// When it was found and finished, RFC 3339.
+    pub recovered_at: String,
+    /// What was half written and was taken away, in bytes.
+    pub cut_bytes: u64,
+    /// What had been recorded and was on the disk no more, in bytes.
+    pub lost_bytes: u64,
+}
+
 /// What the verifier found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
@@ -82,6 +95,8 @@ pub struct Verification {
     pub signed_by: Option<String>,
     /// When the last head was signed, RFC 3339.
     pub signed_at: Option<String>,
+    /// Interruptions before it was sealed; no finding, since the journal itself names what they cost.
+    pub interruptions: Vec<Interruption>,
     /// Whether the CA's certificate came from outside the package. If not, an intact package is consistent, and
     /// anybody may have made it.
     pub signer_checked: bool,
@@ -116,6 +131,7 @@ pub fn verify(package: &impl Package, options: &Options<'_>) -> Result<Verificat
         head_hash: seals.head_hash,
         signed_by: seals.signed_by,
         signed_at: seals.signed_at,
+        interruptions: journal.interruptions,
         signer_checked: outside.is_some(),
     })
 }
@@ -146,6 +162,7 @@ struct Journal {
     files: BTreeMap<String, (u64, Hash)>,
     fragments: BTreeMap<String, Vec<Fragment>>,
     tag_files: BTreeMap<String, Hash>,
+    interruptions: Vec<Interruption>,
     /// How many heads came before the close line; `None` when the last line is none.
     heads: Option<u64>,
     /// The chain holds, so that what it says can stand against a manifest.
@@ -247,7 +264,7 @@ impl<P: Package> Verifier<'_, P> {
                         problem = problem.or(Some(format!("line {number} does not belong there")));
                     }
                     closed = matches!(line.event, Event::Close { .. });
-                    journal.take(line.event);
+                    journal.take(line.at, line.event);
                     if !closed {
                         journal.heads = None;
                     }
@@ -520,13 +537,31 @@ fn end_of(fragments: &[Fragment]) -> Option<u64> {
 }
 
 impl Journal {
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, at: String, event: Event) {
         match event {
             Event::File { file, bytes, sha256 } => {
                 self.files.insert(file, (bytes, sha256));
             }
             Event::Seg { file, bytes, sha256, offset, start_ms, .. } => {
                 self.fragments.entry(file).or_default().push(Fragment { offset, bytes, sha256, start_ms });
+            }
+            // What is left of it gets another line.
+            Event::Lost { file, bytes } => {
+                self.files.remove(&file);
+                if let Some(fragments) = self.fragments.get_mut(&file) {
+                    fragments.retain(|fragment| {
+                        fragment.offset.checked_add(fragment.bytes).is_some_and(|end| end <= bytes)
+                    });
+                }
+                self.fragments.retain(|_, fragments| !fragments.is_empty());
+            }
+            Event::Recovered { last_written, cut_bytes, journal_cut_bytes, lost_bytes, .. } => {
+                self.interruptions.push(Interruption {
+                    interrupted_at: last_written,
+                    recovered_at: at,
+                    cut_bytes: cut_bytes.saturating_add(journal_cut_bytes),
+                    lost_bytes,
+                });
             }
             Event::Close { tag_files, heads, .. } => {
                 self.tag_files = tag_files;

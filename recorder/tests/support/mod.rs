@@ -14,7 +14,10 @@ use hewei_media::{h264, vp8};
 use hewei_model::{
     Audience, CaseId, Codec, MonoNs, ParticipantId, Publisher, RecordingId, Role, RoomId, SessionId, TrackId,
 };
-use hewei_recorder::{Identity, Recording, RecordingMeta, Sealed, TrackMeta, TrackSummary, package};
+use hewei_recorder::{
+    Identity, RecorderError, Recording, RecordingMeta, Recovered, Sealed, TrackMeta, TrackSummary, package,
+    recover,
+};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -395,6 +398,46 @@ fn utc(now: MonoNs) -> OffsetDateTime {
     started_at() + now.since(START)
 }
 
+/// A recording whose process has died: nothing is written any more, and nothing was closed.
+pub struct Interrupted {
+    pub folder: TempDir,
+    pub identity: Arc<Identity>,
+    pub package: PathBuf,
+}
+
+impl Session {
+    pub fn interrupt(self) -> Interrupted {
+        let package = self.recording.package().to_owned();
+        Interrupted { folder: self.folder, identity: self.identity, package }
+    }
+}
+
+impl Interrupted {
+    /// Recovers a copy of it, after `change` was done to that.
+    pub fn recover(&self, name: &str, change: impl FnOnce(&Path)) -> Result<Recovered, RecorderError> {
+        let package = self.folder.path().join(name);
+        copy(&self.package, &package);
+        change(&package);
+        recover(&package, &self.identity, recovered_at())
+    }
+
+    /// What a recovered package is held against.
+    pub fn closed(&self, recovered: &Recovered) -> Closed {
+        let keys = self.folder.path().join("keys");
+        let folder = folder();
+        copy(&keys, &folder.path().join("keys"));
+        let mut sealed = recovered.sealed.clone();
+        sealed.package = folder.path().join("package");
+        copy(&recovered.sealed.package, &sealed.package);
+        Closed { identity: self.identity.clone(), ca: folder.path().join("keys/ca.pem"), folder, sealed }
+    }
+}
+
+/// An hour after the recording's start.
+pub fn recovered_at() -> OffsetDateTime {
+    started_at() + Duration::from_secs(3_600)
+}
+
 /// A sealed package in a folder of its own.
 pub struct Closed {
     pub folder: TempDir,
@@ -421,19 +464,8 @@ impl Closed {
     }
 
     /// Decodes a track to its end, without a message; gives the number of frames and the duration in seconds.
-    ///
-    /// `-enc_time_base -1` keeps the file's ticks up to the sink. Without it ffmpeg counts in ticks of the frame rate
-    /// it guessed, and the sink complains when two frames of an uneven rate fall into one.
     pub fn decode(&self, track: TrackId) -> (u64, f64) {
-        let path = self.join(track);
-        let out = Command::new("ffmpeg")
-            .args(["-v", "error", "-xerror", "-nostdin", "-i"])
-            .arg(&path)
-            .args(["-enc_time_base", "-1", "-f", "null", "-"])
-            .output()
-            .expect("ffmpeg is installed");
-        let message = String::from_utf8_lossy(&out.stderr);
-        assert!(out.status.success() && message.is_empty(), "{}: {message}", path.display());
+        let path = self.plays(track);
         let out = Command::new("ffprobe")
             .args(["-v", "error", "-count_packets", "-show_entries"])
             .args(["stream=nb_read_packets:format=duration", "-of", "default=nw=1:nk=1"])
@@ -445,6 +477,23 @@ impl Closed {
         let frames = words.next().and_then(|word| word.parse().ok()).expect("a count");
         let duration = words.next().and_then(|word| word.parse().ok()).expect("a duration");
         (frames, duration)
+    }
+
+    /// Decodes a track to its end, without a message. Gives the track as one file.
+    ///
+    /// `-enc_time_base -1` keeps the file's ticks up to the sink. Without it ffmpeg counts in ticks of the frame rate
+    /// it guessed, and the sink complains when two frames of an uneven rate fall into one.
+    pub fn plays(&self, track: TrackId) -> PathBuf {
+        let path = self.join(track);
+        let out = Command::new("ffmpeg")
+            .args(["-v", "error", "-xerror", "-nostdin", "-i"])
+            .arg(&path)
+            .args(["-enc_time_base", "-1", "-f", "null", "-"])
+            .output()
+            .expect("ffmpeg is installed");
+        let message = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && message.is_empty(), "{}: {message}", path.display());
+        path
     }
 
     /// The journal's lines.

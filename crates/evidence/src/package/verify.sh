@@ -114,6 +114,8 @@ if [ -z "$heads" ]; then
     bad "$journal" "does not say how many heads there are"
     heads=$(find data/seals -name 'head-*.txt' | awk 'END { print NR }')
 fi
+# Half the order of P-256.
+half=7FFFFFFF800000007FFFFFFFFFFFFFFFDE737D56D38BCF4279DCE5617E3192A8
 number=0
 signed=0
 last=
@@ -128,6 +130,16 @@ while [ "$number" -lt "$heads" ]; do
     if ! openssl cms -verify -binary -content "$text" -in "$signature" -inform DER -CAfile "$ca" $store \
         -purpose any -no_check_time -out /dev/null 2>"$tmp/openssl"; then
         bad "$text" "its signature $signature does not hold: $(tail -n 1 "$tmp/openssl" | cut -d : -f 5-)"
+    fi
+    # Of the two values of s that hold for ECDSA only the lower is the recorder's: the signature ends with it.
+    s=$(openssl asn1parse -inform DER -in "$signature" 2>/dev/null | sed -n '$s/.*\[HEX DUMP\]:30..02//p' | awk '{
+        pairs = "0123456789ABCDEF"
+        length_of_r = (index(pairs, substr($0, 1, 1)) - 1) * 16 + index(pairs, substr($0, 2, 1)) - 1
+        s = substr($0, 2 * length_of_r + 7)
+        while (length(s) < 64) s = "0" s
+        print s }')
+    if [ ${#s} -ne 64 ] || [ "$(printf '%s\n' "$s" "$half" | sort | tail -n 1)" != "$half" ]; then
+        bad "$signature" "is not in the recorder's form"
     fi
     line=$(cat "$text")
     if [ "$(wc -l <"$text")" -ne 1 ] || ! printf '%s\n' "$line" | cmp -s - "$text"; then
@@ -145,7 +157,11 @@ done
 # 6. The journal against the files.
 head='^{"seq":[0-9]*,"prev":"[0-9a-f]*"'
 tail='"at":"[^"]*","mono_ns":[0-9]*,"file":"\([^"]*\)","bytes":\([0-9]*\),"sha256":"\([0-9a-f]*\)"'
-sed -n "s/$head,\"t\":\"file\",$tail.*/\\3  \\1/p" "$journal" >"$tmp/journalled"
+# The end of a file that was lost in an interruption: what is left of it has another line after this one.
+gone=$(printf '%064d' 0)
+lost='"at":"[^"]*","mono_ns":[0-9]*,"file":"\([^"]*\)","bytes":[0-9]*}$'
+sed -n "s/$head,\"t\":\"file\",$tail.*/\\3  \\1/p
+s/$head,\"t\":\"lost\",$lost/$gone  \\1/p" "$journal" >"$tmp/journalled"
 sed -n "s/$head,\"t\":\"seg\",$tail,\"offset\":\\([0-9]*\\),\"start_ms\":\\([0-9]*\\),.*/\\1 \\4 \\2 \\3 \\5/p" \
     "$journal" >"$tmp/fragments"
 
@@ -159,7 +175,8 @@ fragment() {
         break
     done
 }
-awk -v journalled="$tmp/journalled" -v walked="$tmp/walked" '
+awk -v journalled="$tmp/journalled" -v walked="$tmp/walked" -v gone="$gone" '
+    FILENAME == journalled && substr($0, 1, 64) == gone { delete want[substr($0, 67)]; next }
     FILENAME == journalled { want[substr($0, 67)] = substr($0, 1, 64); next }
     FILENAME == walked { head[$0]; next }
     { path = substr($0, 67) }
@@ -190,6 +207,10 @@ echo "heads:  $number"
 echo "head:   $(sha256sum "$last" | cut -c 1-64)"
 openssl cms -verify -binary -content "$last" -in "${last%.txt}.p7s" -inform DER -CAfile "$ca" $store \
     -purpose any -no_check_time -out /dev/null -signer "$tmp/signer" 2>/dev/null
+recovered='"t":"recovered","at":"\([^"]*\)","mono_ns":[0-9]*,"last_written":"\([^"]*\)"'
+count='"kept_bytes":[0-9]*,"cut_bytes":\([0-9]*\),"lost_bytes":\([0-9]*\),"journal_cut_bytes":\([0-9]*\)'
+sed -n "s/$head,$recovered,$count.*/NOTE:   interrupted at \\2, recovered at \\1: \
+\\3 bytes of media and \\5 of the journal were half written and taken away, \\4 were lost/p" "$journal" | plain
 echo "signer: $(openssl x509 -in "$tmp/signer" -noout -subject 2>/dev/null | plain)"
 echo "This does not prove that what was said is true."
 if [ -z "$outside" ]; then
