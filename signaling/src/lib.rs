@@ -23,6 +23,7 @@ pub mod openapi;
 pub mod permissions;
 pub mod problem;
 mod ready;
+mod recovering;
 pub mod rest;
 pub mod secrets;
 pub mod serve;

@@ -24,6 +24,7 @@ use crate::{
     limits::{JoinLimits, RequestLimits, SignInLimits},
     live::Live,
     metrics::{HttpMetrics, RecordingCounts},
+    recovering,
     secrets::Folder,
     state::{App, Parts, State},
     verifying::Verifying,
@@ -50,6 +51,7 @@ pub struct Server {
     keep_fresh: Option<tokio::task::JoinHandle<()>>,
     tidy: tokio::task::JoinHandle<()>,
     setup_link: Option<String>,
+    recovering: tokio::task::JoinHandle<()>,
     _lock: File,
 }
 
@@ -72,15 +74,7 @@ impl Server {
         let store = Store::open(&database, SealingKey::new(&folder.camera_key()?))
             .await
             .with_context(|| format!("cannot open {}", database.display()))?;
-        let left_open = store
-            .fail_open_recordings(
-                OffsetDateTime::now_utc(),
-                "The server stopped before the package was sealed. What was recorded lies in the folder of recordings.",
-            )
-            .await?;
-        if left_open > 0 {
-            tracing::warn!(recordings = left_open, "an earlier run left recordings unsealed");
-        }
+        let unsealed = recovering::find(&store).await?;
         let identity =
             hewei_recorder::Identity::load_or_create(&folder.recorder(), OffsetDateTime::now_utc())
                 .with_context(|| format!("the recorder's keys in {}", folder.recorder().display()))?;
@@ -133,6 +127,7 @@ impl Server {
             config,
         });
 
+        let recovering = recovering::spawn(app.clone(), unsealed);
         let router = http::router(app.clone());
         let (stop, stopped) = watch::channel(false);
         let mut listeners = JoinSet::new();
@@ -157,7 +152,7 @@ impl Server {
         let setup_link = setup_link::at_start(&app.store, &app.config.storage.folder, &listening).await?;
         let tidy = tokio::spawn(tidy(app.clone()));
         let keep_fresh = certificates.map(|certificates| tokio::spawn(certificates.keep_fresh()));
-        Ok(Server { app, listening, stop, listeners, keep_fresh, tidy, setup_link, _lock: lock })
+        Ok(Server { app, listening, stop, listeners, keep_fresh, tidy, setup_link, recovering, _lock: lock })
     }
 
     /// What the handlers hold.
@@ -188,6 +183,8 @@ impl Server {
         if let Some(task) = self.keep_fresh {
             task.abort();
         }
+        // It is taken up at the next start.
+        self.recovering.abort();
         let engine = self.app.engine.clone();
         // It waits for threads.
         let ended = tokio::task::spawn_blocking(move || engine.shutdown());

@@ -419,6 +419,20 @@ pub struct Verification {
     pub signed_by: Option<String>,
     /// When the last head was signed.
     pub signed_at: Option<String>,
+    /// Interruptions that the recording went through before it was sealed; no findings, since the package itself says
+    /// what they cost.
+    pub interruptions: Vec<Interruption>,
+}
+
+/// An interruption of a recording: the server stopped in the middle of it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Interruption {
+    /// The last moment of which there is something, RFC 3339.
+    pub interrupted_at: String,
+    /// When it was found and finished, RFC 3339.
+    pub recovered_at: String,
+    /// What had been recorded and was on the disk no more, in bytes.
+    pub lost_bytes: u64,
 }
 
 /// One thing that is wrong.

@@ -131,18 +131,21 @@ impl Store {
         Ok(())
     }
 
-    /// Marks recordings that an earlier run of the server left open as failed; says how many. To be called at
-    /// the start, before anything records.
-    pub async fn fail_open_recordings(&self, now: OffsetDateTime, detail: &str) -> Result<u64> {
-        let done = sqlx::query(
-            "UPDATE recordings SET state = 'failed', ended_at = COALESCE (ended_at, ?), detail = ?
-             WHERE state IN ('recording', 'sealing')",
-        )
-        .bind(row::to_ms(now))
-        .bind(detail)
-        .execute(&self.pool)
+    /// The recordings whose packages an earlier run of the server left unsealed, oldest first: those that were open
+    /// then are `sealing` from now on, and those that failed are as they were. To be called at the start, before
+    /// anything records.
+    pub async fn take_unsealed_recordings(&self) -> Result<Vec<Recording>> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("UPDATE recordings SET state = 'sealing' WHERE state = 'recording'")
+            .execute(&mut *transaction)
+            .await?;
+        let rows = sqlx::query(select(
+            "WHERE state = 'sealing' OR (state = 'failed' AND package IS NULL) ORDER BY started_at, id",
+        ))
+        .fetch_all(&mut *transaction)
         .await?;
-        Ok(done.rows_affected())
+        transaction.commit().await?;
+        rows.iter().map(read).collect()
     }
 
     /// How many recordings are in a state.

@@ -299,9 +299,13 @@ async fn recordings_by_case_and_room_and_those_left_open_fail() {
     assert_eq!(f.store.recordings(None, Some(f.room.id), 10).await.expect("reads"), [sealed.clone()]);
     assert_eq!(f.store.recordings(Some(CaseId::generate()), None, 10).await.expect("reads"), []);
 
-    assert_eq!(f.store.fail_open_recordings(f.now, "power cut").await.expect("updates"), 1);
-    let failed = f.store.recording(open.id).await.expect("reads").expect("is there");
-    assert_eq!((failed.state, failed.detail.as_deref()), (RecordingState::Failed, Some("power cut")));
+    let mut sealing = Recording { state: RecordingState::Sealing, ..open.clone() };
+    assert_eq!(f.store.take_unsealed_recordings().await.expect("updates"), [sealing.clone()]);
+    assert_eq!(f.store.recording(open.id).await.expect("reads"), Some(sealing.clone()));
+    sealing.state = RecordingState::Failed;
+    sealing.detail = Some("the disk is full".into());
+    f.store.update_recording(&sealing).await.expect("updates");
+    assert_eq!(f.store.take_unsealed_recordings().await.expect("updates"), [sealing], "tried again");
     assert_eq!(f.store.recording(sealed.id).await.expect("reads"), Some(sealed));
     let counted = [RecordingState::Sealed, RecordingState::Failed, RecordingState::Recording];
     let mut counts = BTreeSet::new();

@@ -14,7 +14,7 @@ use axum::{
     response::Response,
 };
 use hewei_api::{
-    http::{Finding, RecordedTrack, RecordedTracks, Recording, Verdict, Verification},
+    http::{Finding, Interruption, RecordedTrack, RecordedTracks, Recording, Verdict, Verification},
     problem::Problem as ProblemBody,
 };
 use hewei_evidence::verify;
@@ -305,6 +305,15 @@ pub fn verification_in_words(verification: &verify::Verification) -> String {
         }
         text.push('\n');
     }
+    for interruption in &verification.interruptions {
+        text.push_str(&format!(
+            "interrupted 曾中断 at {}, recovered 恢复 at {}: {} bytes half written were taken away, {} were lost\n",
+            printable(&interruption.interrupted_at),
+            printable(&interruption.recovered_at),
+            interruption.cut_bytes,
+            interruption.lost_bytes
+        ));
+    }
     text.push_str(&format!(
         "{} files, {} journal lines, {} signed heads\n",
         verification.files, verification.journal_lines, verification.seals
@@ -431,5 +440,14 @@ fn to_wire(verification: verify::Verification) -> Verification {
         head_hash: verification.head_hash,
         signed_by: verification.signed_by,
         signed_at: verification.signed_at,
+        interruptions: verification
+            .interruptions
+            .into_iter()
+            .map(|interruption| Interruption {
+                interrupted_at: interruption.interrupted_at,
+                recovered_at: interruption.recovered_at,
+                lost_bytes: interruption.lost_bytes,
+            })
+            .collect(),
     }
 }
