@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -25,19 +26,22 @@ const SECONDS: u32 = 13;
 
 /// A session of all codecs. The packets stop a fraction after a second, so that something waits.
 fn session() -> (Session, Vec<TrackId>) {
-    let mut session = Session::begin();
-    let mut packets = Vec::new();
-    let mut tracks = Vec::new();
-    for (number, codec) in CODECS.into_iter().enumerate() {
-        let frames = match codec {
+    // Encoded once for all tests.
+    static FRAMES: LazyLock<[Vec<Frame>; 4]> = LazyLock::new(|| {
+        CODECS.map(|codec| match codec {
             Codec::H264 => h264_frames("160x90", SECONDS),
             Codec::Vp8 => vp8_frames("160x90", SECONDS),
             Codec::Opus => opus_frames(SECONDS),
             _ => pcma_frames(SECONDS),
-        };
+        })
+    });
+    let mut session = Session::begin();
+    let mut packets = Vec::new();
+    let mut tracks = Vec::new();
+    for (number, (codec, frames)) in CODECS.into_iter().zip(FRAMES.iter()).enumerate() {
         let mut sender = Sender::new(codec, "张三", Role::Party, ParticipantId::from_u128(number as u128));
         session.open(&sender);
-        packets.extend(sender.send(START + Duration::from_millis(30 * number as u64), &frames));
+        packets.extend(sender.send(START + Duration::from_millis(30 * number as u64), frames));
         tracks.push(sender.meta.track);
     }
     let until = START + Duration::from_millis(12_700);

@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::PathBuf, process::Command, sync::Arc};
 
-use hewei::auth::Claims;
+use hewei::{auth::Claims, serve::Server};
 use hewei_model::{Codec, MediaKind, MonoNs, ParticipantId, RecordingId, Role, RoomId, SessionId, TrackId};
 use hewei_recorder::{Recording, RecordingMeta, TrackMeta};
 use hewei_store::RecordingState;
@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::{
     client::{Answer, ask, get},
-    server::TestServer,
+    server::{TestServer, config},
 };
 
 struct Recorded {
@@ -25,6 +25,22 @@ struct Recorded {
 /// A server with one sealed recording: thirty seconds of one person's sound.
 async fn recorded() -> Recorded {
     let server = TestServer::start().await;
+    let (writing, row, at) = recording(&server).await;
+    let room = row.room_id;
+    let sealed = writing.close(at, row.started_at).unwrap();
+    let row = hewei_store::Recording {
+        state: RecordingState::Sealed,
+        ended_at: Some(row.started_at),
+        package: Some(sealed.package.to_str().unwrap().to_owned()),
+        head_hash: Some(sealed.head_hash),
+        ..row
+    };
+    server.server.app().store.add_recording(&row).await.unwrap();
+    Recorded { server, id: row.id, room, package: sealed.package }
+}
+
+/// The same under way: its row is not in the database yet, and it is now then.
+async fn recording(server: &TestServer) -> (Recording, hewei_store::Recording, MonoNs) {
     let (case_id, room) = server.case_with_room("2026-1").await;
     let now = OffsetDateTime::now_utc();
     let start = MonoNs(1_000_000_000);
@@ -72,23 +88,19 @@ async fn recorded() -> Recorded {
             writing.tick(at, now).unwrap();
         }
     }
-    let sealed = writing.close(at, now).unwrap();
-    app.store
-        .add_recording(&hewei_store::Recording {
-            id: recording,
-            session_id: session,
-            room_id: room,
-            case_id,
-            state: RecordingState::Sealed,
-            started_at: now,
-            ended_at: Some(now),
-            package: Some(sealed.package.to_str().unwrap().to_owned()),
-            head_hash: Some(sealed.head_hash),
-            detail: None,
-        })
-        .await
-        .unwrap();
-    Recorded { server, id: recording, room, package: sealed.package }
+    let row = hewei_store::Recording {
+        id: recording,
+        session_id: session,
+        room_id: room,
+        case_id,
+        state: RecordingState::Recording,
+        started_at: now,
+        ended_at: None,
+        package: None,
+        head_hash: None,
+        detail: None,
+    };
+    (writing, row, at)
 }
 
 impl Recorded {
@@ -379,4 +391,77 @@ fn find(folder: &std::path::Path, name: &str) -> PathBuf {
         }
     }
     PathBuf::new()
+}
+
+/// Starts a server on the folder of one that is gone, and waits for what becomes of a recording.
+async fn started_again(folder: &tempfile::TempDir, id: RecordingId) -> (Server, hewei_store::Recording) {
+    let server = Server::start(config(folder.path())).await.unwrap();
+    loop {
+        let row = server.app().store.recording(id).await.unwrap().unwrap();
+        let audit = server.app().store.audit_rows(None, 1).await.unwrap();
+        let told = audit.first().is_some_and(|row| row.entry.target == id.to_string());
+        if told && matches!(row.state, RecordingState::Sealed | RecordingState::Failed) {
+            return (server, row);
+        }
+        assert_ne!(row.state, RecordingState::Recording, "it is taken up at once");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_recording_that_was_interrupted_is_sealed_at_the_next_start() {
+    let first = TestServer::start().await;
+    let (writing, row, _) = recording(&first).await;
+    let package = writing.package().to_owned();
+    first.server.app().store.add_recording(&row).await.unwrap();
+    // Nobody closes it, and its folder is not there.
+    drop(writing);
+    let TestServer { server, folder } = first;
+    server.stop().await;
+    let aside = folder.path().join("aside");
+    std::fs::rename(&package, &aside).unwrap();
+    let (server, failed) = started_again(&folder, row.id).await;
+    let detail = failed.detail.unwrap();
+    assert_eq!((failed.state, failed.package), (RecordingState::Failed, None));
+    assert!(detail.contains("put them back and start again") && detail.contains("放回"), "{detail}");
+    server.stop().await;
+
+    // Once it is back, the next start does it.
+    std::fs::rename(&aside, &package).unwrap();
+    let server = Server::start(config(folder.path())).await.unwrap();
+    let sealed = loop {
+        let now = server.app().store.recording(row.id).await.unwrap().unwrap();
+        if now.state == RecordingState::Sealed {
+            break now;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(sealed.package.as_deref(), package.to_str());
+    let detail = sealed.detail.unwrap();
+    assert!(detail.contains("Interrupted at 20") && detail.contains("中断"), "{detail}");
+    assert!(sealed.ended_at.is_some());
+    let actions: Vec<String> = server
+        .app()
+        .store
+        .audit_rows(None, 9)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| row.entry.action)
+        .collect();
+    assert_eq!(actions, ["recording.recovered", "recording.unrecoverable"]);
+
+    let server = TestServer { server, folder };
+    let r = Recorded { server, id: row.id, room: row.room_id, package };
+    let verification = r.get("/verification", Role::Auditor).await.json();
+    assert_eq!(verification["verdict"], "intact", "{verification}");
+    assert_eq!(verification["head_hash"], sealed.head_hash.unwrap());
+    let interruptions = verification["interruptions"].as_array().unwrap();
+    assert_eq!(interruptions.len(), 1, "{verification}");
+    assert_eq!(interruptions[0]["lost_bytes"], 0);
+    let listed = r.tracks().await;
+    // 1,500 packets of 20 ms, all but the last second.
+    let duration = listed["tracks"][0]["duration_ms"].as_u64().unwrap();
+    assert!(duration.abs_diff(30_000) <= 1_200, "{listed}");
+    r.server.server.stop().await;
 }
