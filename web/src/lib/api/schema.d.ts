@@ -869,6 +869,18 @@ export interface components {
             /** @description Version of the program. */
             version: string;
         };
+        /** @description An interruption of a recording: the server stopped in the middle of it. */
+        Interruption: {
+            /** @description The last moment of which there is something, RFC 3339. */
+            interrupted_at: string;
+            /**
+             * Format: int64
+             * @description What had been recorded and was on the disk no more, in bytes.
+             */
+            lost_bytes: number;
+            /** @description When it was found and finished, RFC 3339. */
+            recovered_at: string;
+        };
         /** @description A one-time link. It is shown once, here. */
         Invitation: {
             /** @description When the link ends. */
@@ -1394,6 +1406,11 @@ export interface components {
             findings: components["schemas"]["Finding"][];
             /** @description SHA-256 of the last head. */
             head_hash?: string | null;
+            /**
+             * @description Interruptions that the recording went through before it was sealed; no findings, since the package itself says
+             *     what they cost.
+             */
+            interruptions: components["schemas"]["Interruption"][];
             /**
              * Format: int64
              * @description How many journal lines were checked.
