@@ -524,6 +524,7 @@ mod tests {
             head_hash: None,
             signed_by: None,
             signed_at: None,
+            interruptions: Vec::new(),
             signer_checked: true,
         };
         let track = |at: usize| TrackSummary {
