@@ -59,7 +59,8 @@ pub(crate) async fn copy_of(source: &mut SqliteConnection, into: &Path) -> Resul
 }
 
 /// Makes a copy one to be kept elsewhere: names packages by the last part of their path alone, so that they are found
-/// wherever they are restored to, and forgets who is signed in.
+/// wherever they are restored to, and forgets what was going on. Gives what was in it before. The copy must have this
+/// program's schema.
 pub async fn prepare(copy: &Path) -> Result<Contents> {
     let mut database = open(copy).await?;
     let prepared = prepare_over(&mut database).await;
@@ -70,7 +71,27 @@ pub async fn prepare(copy: &Path) -> Result<Contents> {
 async fn prepare_over(database: &mut SqliteConnection) -> Result<Contents> {
     // What is deleted must not go on lying in the file.
     sqlx::query("PRAGMA secure_delete = ON").execute(&mut *database).await?;
+    let found = schema(database).await?;
+    let known = crate::schema_known();
+    if found != known {
+        return Err(Error::OtherSchema { found, known });
+    }
     let contents = contents_over(database).await?;
+    // A session that was going on will not be, and what was being recorded is in no backup.
+    sqlx::query("DELETE FROM live_sessions").execute(&mut *database).await?;
+    // Nor does anybody get in with what was copied: who is signed in, codes to choose a password, tokens of their own.
+    for table in ["sign_ins", "setup_codes", "links"] {
+        let delete = format!("DELETE FROM {table}");
+        // A name of the line above.
+        sqlx::query(sqlx::AssertSqlSafe(delete)).execute(&mut *database).await?;
+    }
+    sqlx::query(
+        "UPDATE recordings SET state = 'failed', ended_at = COALESCE (ended_at, started_at), detail = ?
+         WHERE state IN ('recording', 'sealing')",
+    )
+    .bind("It was still being written when the backup was made, and is not in it.")
+    .execute(&mut *database)
+    .await?;
     for recorded in &contents.recordings {
         let Some(name) = recorded.package.as_deref().map(Path::new).and_then(Path::file_name) else {
             continue;
@@ -121,15 +142,20 @@ async fn contents_over(database: &mut SqliteConnection) -> Result<Contents> {
 
 /// The newest migration in a database; 0 when there is none.
 pub(crate) async fn schema(database: &mut SqliteConnection) -> Result<i64> {
+    Ok(applied(database).await?.last().copied().unwrap_or(0))
+}
+
+/// The migrations in a database, in order.
+pub(crate) async fn applied(database: &mut SqliteConnection) -> Result<Vec<i64>> {
     let there = sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'")
         .fetch_optional(&mut *database)
         .await?;
     if there.is_none() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let row =
-        sqlx::query("SELECT COALESCE (MAX (version), 0) FROM _sqlx_migrations").fetch_one(database).await?;
-    Ok(row.try_get(0)?)
+    let rows =
+        sqlx::query("SELECT version FROM _sqlx_migrations ORDER BY version").fetch_all(database).await?;
+    rows.iter().map(|row| Ok(row.try_get("version")?)).collect()
 }
 
 async fn open(path: &Path) -> Result<SqliteConnection> {

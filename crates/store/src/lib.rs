@@ -101,6 +101,17 @@ pub enum Error {
         /// The newest one of this program.
         known: i64,
     },
+    /// A backup cannot be made: the server that uses the database is of another version than this program.
+    #[error(
+        "the database has schema {found} and this program has {known}: use the program of the version that the server \
+         runs, or start the server once with this one"
+    )]
+    OtherSchema {
+        /// The newest migration in the database.
+        found: i64,
+        /// The newest one of this program.
+        known: i64,
+    },
     /// The copy that is kept before the schema changes could not be made.
     #[error("cannot keep a copy of the database before its schema changes, as {path}: {source}")]
     NoCopy {
@@ -144,13 +155,13 @@ pub fn schema_known() -> i64 {
 /// Refuses a database of a newer program, and keeps a copy of one that is about to change.
 async fn keep_copy(pool: &SqlitePool, path: &Path) -> Result<()> {
     let mut connection = pool.acquire().await?;
-    let found = backup::schema(&mut connection).await?;
-    let known = schema_known();
-    if found > known {
-        return Err(Error::Newer { found, known });
+    let applied = backup::applied(&mut connection).await?;
+    let versions: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+    if let Some(found) = applied.iter().copied().find(|version| !versions.contains(version)) {
+        return Err(Error::Newer { found, known: schema_known() });
     }
-    let next = MIGRATIONS.iter().map(|migration| migration.version).filter(|version| *version > found).min();
-    let Some(next) = next.filter(|_| found > 0) else { return Ok(()) };
+    let next = versions.into_iter().find(|version| !applied.contains(version));
+    let Some(next) = next.filter(|_| !applied.is_empty()) else { return Ok(()) };
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".before-{next:04}"));
     let copy = PathBuf::from(name);

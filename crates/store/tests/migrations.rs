@@ -32,22 +32,32 @@ INSERT INTO audit (at, actor, role, action, target, purpose_id, detail)
 ";
 
 /// What each later schema's program wrote besides. A new migration that makes a table gets its rows here.
-const LATER: &[(i64, &str)] = &[(
-    2,
-    "INSERT INTO audit (at, actor, role, action, target, purpose_id, detail, participant_id)
-     VALUES (1800000000001, '李', 'lawyer', 'recording.play', 'x', NULL, '', '00000000-0000-0000-0000-00000000000d');",
-), (
-    3,
-    "INSERT INTO accounts VALUES ('00000000-0000-0000-0000-00000000000e', 'Wang.Min', 'wang.min', '王敏', 'administrator',
-         '00000000-0000-0000-0000-00000000000f', '$argon2id$', 0, 1800000000000, NULL);
-     INSERT INTO setup_codes VALUES (x'0304', NULL, 1800000360000);
-     INSERT INTO sign_ins VALUES ('00000000-0000-0000-0000-000000000010', '00000000-0000-0000-0000-00000000000e', x'0506',
-         '192.0.2.1', 'Firefox', 1800000000000, 1800000000000);
-     INSERT INTO links VALUES ('00000000-0000-0000-0000-000000000011', '王', 'mediator', NULL,
-         '00000000-0000-0000-0000-000000000012', 1800000000000, 1800000360000);
-     INSERT INTO revocations VALUES ('link 00000000-0000-0000-0000-000000000013', 1800000360000);
-     UPDATE invitations SET revoked_at = 1800000000000;",
-)];
+const LATER: &[(i64, &str)] = &[
+    (
+        2,
+        "INSERT INTO audit (at, actor, role, action, target, purpose_id, detail, participant_id)
+         VALUES (1800000000001, '李', 'lawyer', 'recording.play', 'x', NULL, '', '00000000-0000-0000-0000-00000000000d');",
+    ),
+    (
+        3,
+        "INSERT INTO accounts VALUES ('00000000-0000-0000-0000-00000000000e', 'Wang.Min', 'wang.min', '王敏', 'administrator',
+             '00000000-0000-0000-0000-00000000000f', '$argon2id$', 0, 1800000000000, NULL);
+         INSERT INTO setup_codes VALUES (x'0304', NULL, 1800000360000);
+         INSERT INTO sign_ins VALUES ('00000000-0000-0000-0000-000000000010', '00000000-0000-0000-0000-00000000000e', x'0506',
+             '192.0.2.1', 'Firefox', 1800000000000, 1800000000000);
+         INSERT INTO links VALUES ('00000000-0000-0000-0000-000000000011', '王', 'mediator', NULL,
+             '00000000-0000-0000-0000-000000000012', 1800000000000, 1800000360000);
+         INSERT INTO revocations VALUES ('link 00000000-0000-0000-0000-000000000013', 1800000360000);
+         UPDATE invitations SET revoked_at = 1800000000000;",
+    ),
+    (
+        4,
+        "INSERT INTO live_sessions VALUES ('00000000-0000-0000-0000-000000000014',
+             '00000000-0000-0000-0000-000000000004', 1800000000000);
+         INSERT INTO live_seats VALUES ('00000000-0000-0000-0000-000000000014', '00000000-0000-0000-0000-000000000006',
+             '赵', 'party', 1, 1, 0, 0, 1);",
+    ),
+];
 
 async fn connect(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.expect("opens")
@@ -115,6 +125,8 @@ async fn every_earlier_schema_keeps_its_rows() {
         }
         let invitations = store.invitations(room.id, 10).await.expect("reads");
         assert_eq!((invitations.len(), invitations[0].revoked), (1, schema >= 3));
+        let live = store.live_sessions().await.expect("reads");
+        assert_eq!(live.len(), usize::from(schema >= 4), "{live:?}");
 
         // And they can be worked with.
         let camera = cameras[0].clone();
@@ -187,6 +199,12 @@ async fn a_copy_is_of_one_moment_and_knows_packages_by_name() {
     assert_eq!(contents.recordings[0].package.as_deref(), Some("/var/lib/hewei/recordings/x"));
     let contents = hewei_store::backup::look(&copy).await.expect("a database");
     assert_eq!(contents.recordings[0].package.as_deref(), Some("x"));
+    let restored = Store::open(&copy, SealingKey::new(&[1; 32])).await.expect("opens");
+    assert_eq!(restored.live_sessions().await.expect("reads"), [], "no session goes on from a backup");
+    let (account, hash) = restored.account_to_sign_in("wang.min").await.expect("reads").expect("the account");
+    assert!(hash.is_some(), "with its password");
+    assert!(restored.sign_ins(account.id).await.expect("reads").is_empty(), "everybody signs in again");
+    restored.close().await;
     let error = hewei_store::backup::copy(&path, &copy).await.expect_err("nothing is written over");
     assert!(error.to_string().contains("exists"), "{error}");
     store.close().await;
