@@ -188,7 +188,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve { config } => {
             let config = Config::load(config.as_deref())?;
             start_log(&config.log)?;
-            block_on(serve(config))?;
+            let format = config.log.format;
+            if let Err(error) = block_on(serve(config)) {
+                match format {
+                    LogFormat::Text => return Err(error),
+                    // Programs read every line, the last one too.
+                    LogFormat::Json => {
+                        tracing::error!(error = format!("{error:#}"), "the server cannot go on")
+                    }
+                }
+                return Ok(ExitCode::FAILURE);
+            }
         }
         Command::Demo { config } => {
             let config = demo::config(Config::load(config.as_deref())?);

@@ -4,6 +4,8 @@
 //! (`HEWEI_MEDIA_PORT`). What nobody reads is an unknown setting, and an error.
 
 mod reader;
+#[cfg(test)]
+mod reference;
 
 use std::{
     collections::BTreeMap,

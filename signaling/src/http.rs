@@ -16,7 +16,7 @@ use axum::{
 };
 
 use self::routes::Routes;
-use crate::{live, metrics, openapi, rest, state::App};
+use crate::{live, metrics, openapi, problem::Problem, rest, state::App};
 
 /// The longest that anything but a verification may take to answer.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
@@ -67,15 +67,19 @@ pub fn routes() -> Routes {
 }
 
 /// `GET /readyz`: whether it makes sense to send anybody here.
-async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
+async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
+    let not_ready = |kind, title| {
+        let detail = "Send nobody here until this address answers 200.";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, title, detail)
+    };
     if app.live.is_stopping() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n");
+        return Err(not_ready("stopping", "The server is stopping."));
     }
     match app.store.ping().await {
-        Ok(()) => (StatusCode::OK, "ok\n"),
+        Ok(()) => Ok("ok\n"),
         Err(error) => {
             tracing::warn!(%error, "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n")
+            Err(not_ready("no_database", "The database does not answer."))
         }
     }
 }
