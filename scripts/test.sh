@@ -14,6 +14,7 @@ main() {
   trap report EXIT
   stage 'install' scripts/install.sh test
   stage 'shell scripts' shellcheck scripts/*.sh .ci/run
+  stage 'deployment' scripts/check_deploy.py
   stage 'rustfmt' cargo fmt --all --check
   stage 'web packages' make --no-print-directory web/node_modules/.installed
   stage 'web types' npm --prefix web run check
