@@ -11,9 +11,9 @@ readonly requirements=scripts/requirements-test.txt
 # The C parts of ring and SQLite.
 build_packages=(gcc libc6-dev make pkg-config)
 
-# The cameras of the demo, and a Chinese face for the clock and the village names in their pictures.
+# The cameras and the robots of the demo, a Chinese face for the words in their pictures, and a Mandarin voice.
 demo_packages=(
-  python3 python3-gi gir1.2-gst-rtsp-server-1.0 fonts-noto-cjk
+  python3 python3-gi python3-gi-cairo gir1.2-gst-rtsp-server-1.0 gir1.2-pango-1.0 fonts-noto-cjk espeak-ng
   gstreamer1.0-tools gstreamer1.0-x gstreamer1.0-libav
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
 )

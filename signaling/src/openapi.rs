@@ -6,7 +6,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use crate::rest;
+use crate::{demo, rest};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +21,7 @@ use crate::rest;
         rest::me::me,
         rest::health::health,
         rest::join::join,
+        demo::page::demo,
         rest::cases::list,
         rest::cases::create,
         rest::cases::one,

@@ -25,6 +25,7 @@ pub fn routes() -> Routes {
         .get("/api/v1/me", me::me)
         .get("/api/v1/health", health::health)
         .post("/api/v1/join", join::join)
+        .get("/api/v1/demo", crate::demo::page::demo)
         .post("/api/v1/setup/look", setup::look)
         .post("/api/v1/setup", setup::setup)
         .post("/api/v1/session", session::sign_in)

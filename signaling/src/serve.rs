@@ -18,6 +18,7 @@ use crate::{
     addresses,
     auth::{Revocations, Tokens},
     config::Config,
+    demo::page::Page,
     descriptors,
     health::Health,
     http::{self, listener::Shares},
@@ -124,6 +125,7 @@ impl Server {
             health: Health::default(),
             started_at: OffsetDateTime::now_utc(),
             connections: Arc::clone(&connections),
+            demo: Page::default(),
             config,
         });
 

@@ -10,6 +10,7 @@ use crate::{
     access::passwords::Passwords,
     auth::{Revocations, Tokens},
     config::Config,
+    demo::page::Page,
     health::Health,
     http::listener::Shares,
     limits::{JoinLimits, RequestLimits, SignInLimits},
@@ -58,6 +59,8 @@ pub struct State {
     pub started_at: OffsetDateTime,
     /// Connections there are.
     pub connections: Arc<Shares>,
+    /// What the page of a demo shows.
+    pub demo: Page,
 }
 
 /// What `Live::start(parts, events)` gets: everything of the server that is not live itself.

@@ -65,7 +65,7 @@ export async function execute(program, args, options = {}) {
   }
 }
 
-/** A running `hewei serve` with a storage folder of its own. */
+/** A running `hewei serve`, or `hewei demo`, with a storage folder of its own. */
 export class Server {
   /** Where it answers, each with scheme and port, in the order of the settings. */
   urls = []
@@ -75,10 +75,12 @@ export class Server {
   #environment
   #log = []
   #listensSince = 0
+  #command = 'serve'
 
   /** @param {Record<string, string>} settings environment variables over the test's own */
-  static async start(settings = {}) {
+  static async start(settings = {}, { command = 'serve' } = {}) {
     const server = new Server()
+    server.#command = command
     server.folder = await mkdtemp(path.join(os.tmpdir(), 'hewei-e2e-'))
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('HEWEI_'))
     server.#environment = {
@@ -99,7 +101,7 @@ export class Server {
 
   async #run() {
     this.urls = []
-    const serve = spawn(BINARY, ['serve'], { env: this.#environment, stdio: ['ignore', 'ignore', 'pipe'] })
+    const serve = spawn(BINARY, [this.#command], { env: this.#environment, stdio: ['ignore', 'ignore', 'pipe'] })
     this.#process = serve
     createInterface({ input: serve.stderr }).on('line', (line) => this.#logged(line))
     await until('the server listens', () => {

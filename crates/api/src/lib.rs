@@ -4,6 +4,7 @@
 //! in UTC, durations carry their unit in the name.
 
 pub mod access;
+pub mod demo;
 pub mod health;
 pub mod http;
 pub mod problem;

@@ -18,10 +18,9 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::is_there;
+use super::{PYTHON, is_there};
 use crate::{secrets, state::App};
 
-const PYTHON: &str = "/usr/bin/python3";
 const SCRIPT: &str = include_str!("../../demo/cameras.py");
 const PASSWORD_VARIABLE: &str = "HEWEI_DEMO_CAMERA_PASSWORD";
 const USER: &str = "demo";

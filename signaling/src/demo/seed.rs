@@ -11,6 +11,7 @@ const CAMERAS: [(&str, &str); 4] =
 /// What the demo goes on with.
 pub(super) struct Seeded {
     pub(super) room: RoomId,
+    pub(super) case: CaseId,
     /// By index of the picture.
     pub(super) cameras: Vec<CameraId>,
 }
@@ -28,12 +29,12 @@ pub(super) async fn seed(store: &Store) -> Result<Seeded> {
             break;
         }
     }
-    let room = room.ok_or(hewei_store::Error::NoSuchReference)?.id;
+    let room = room.ok_or(hewei_store::Error::NoSuchReference)?;
     let numbers = 1..=CAMERAS.len() as u32;
     let cameras = store.cameras(None, CAMERAS.len() as u32).await?;
     let cameras =
         cameras.into_iter().filter(|camera| numbers.contains(&camera.number)).map(|camera| camera.id);
-    Ok(Seeded { room, cameras: cameras.collect() })
+    Ok(Seeded { room: room.id, case: room.case_id, cameras: cameras.collect() })
 }
 
 async fn fill(store: &Store) -> Result<()> {

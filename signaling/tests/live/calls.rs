@@ -110,17 +110,13 @@ fn entry(server: &TestServer, role: Role, shape: Shape) -> Entry {
 async fn foreign_clients_call_each_other() {
     let server = TestServer::start().await;
     let address = server.address();
-    let mediator = Call::enter(address, entry(&server, Role::Mediator, Shape::receiving(1, 1))).await.unwrap();
+    let mediator =
+        Call::enter(address, entry(&server, Role::Mediator, Shape::receiving(1, 1))).await.unwrap();
     let party = Call::enter(address, entry(&server, Role::Party, Shape::publishing(TRACKS))).await.unwrap();
-    let mut pair = Pair {
-        mediator,
-        party,
-        of_mediator: Told::default(),
-        of_party: Told::default(),
-        sent: 0,
-        lose: 0,
-    };
-    pair.until("the mediator sees who waits", |pair| pair.of_mediator.people.iter().any(|one| one.lobby)).await;
+    let mut pair =
+        Pair { mediator, party, of_mediator: Told::default(), of_party: Told::default(), sent: 0, lose: 0 };
+    pair.until("the mediator sees who waits", |pair| pair.of_mediator.people.iter().any(|one| one.lobby))
+        .await;
     assert!(pair.of_party.lobby && !pair.of_mediator.lobby);
     let id = pair.of_mediator.people.iter().find(|one| one.lobby).unwrap().id.clone();
     pair.mediator.say(&ClientMessage::Admit { participant_id: id }).unwrap();
@@ -159,7 +155,10 @@ async fn foreign_clients_call_each_other() {
         encoder.media.flush();
         let connection = pair.mediator.connection().unwrap();
         let slots = connection.slots().iter().enumerate();
-        slots.filter(|(at, slot)| slot.kind == MediaKind::Video && connection.received(*at).packets > 10).count() == 2
+        slots
+            .filter(|(at, slot)| slot.kind == MediaKind::Video && connection.received(*at).packets > 10)
+            .count()
+            == 2
     })
     .await;
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::{
     client::{get, post},
@@ -42,7 +42,10 @@ async fn the_demo_prints_links_that_work_and_takes_its_cameras_with_it() {
     };
     let link = |word: &str| line(word).split_whitespace().last().unwrap().to_owned();
     assert!(line("Cameras").contains("4 "), "{}", line("Cameras"));
+    // A moment or a minute until they are there, as the machine has it; never "none".
+    assert!(line("Robots").contains("knock when somebody enters"), "{}", line("Robots"));
     let base = link("Address");
+    assert_eq!(link("Start here"), format!("{base}/demo"));
     let address: SocketAddr = base.strip_prefix("http://").unwrap().parse().unwrap();
 
     let mut tokens = Vec::new();
@@ -52,6 +55,23 @@ async fn the_demo_prints_links_that_work_and_takes_its_cameras_with_it() {
         assert_eq!(me["role"], role.to_lowercase());
         tokens.push(token);
     }
+    let page = get("/api/v1/demo").to(address).await;
+    assert_eq!(page.header("cache-control"), "no-store");
+    let page = page.json();
+    let paths = |page: &Value| -> Vec<String> {
+        let links = page["links"].as_array().unwrap().iter();
+        links.map(|link| format!("{base}{}", link["path"].as_str().unwrap())).collect()
+    };
+    let printed: Vec<String> = ROLES.iter().map(|role| link(&format!(" {role} "))).collect();
+    let printed = [printed, vec![link("Party A"), link("Party B")]].concat();
+    assert_eq!(paths(&page), printed);
+    assert_eq!((&page["local"], &page["cameras"]), (&json!(true), &json!(4)));
+    assert_eq!(page["robots"]["names"].as_array().unwrap().len(), 2);
+    // Nothing for another site's name that leads here, nor for a proxy.
+    let foreign = raw_get(address, "demo.example", "/api/v1/demo").await;
+    assert!(foreign.contains("\"local\":false") && foreign.contains("\"links\":[]"), "{foreign}");
+    assert!(!foreign.contains("enter#") && !foreign.contains("join#"), "{foreign}");
+
     for party in ["Party A", "Party B"] {
         let link = link(party);
         let code = link.strip_prefix(&format!("{base}/join#")).unwrap().split('&').next().unwrap().to_owned();
@@ -59,6 +79,9 @@ async fn the_demo_prints_links_that_work_and_takes_its_cameras_with_it() {
         assert_eq!(joined.status, StatusCode::OK);
         assert_eq!(joined.json()["room_name"], "一号调解室");
     }
+    let after = paths(&get("/api/v1/demo").to(address).await.json());
+    assert_eq!(after[..6], printed[..6]);
+    assert!(after[6] != printed[6] && after[7] != printed[7], "a redeemed invitation is another one");
     let read = async |path: &str, token: &str| get(path).token(token).to(address).await.json();
     let regions = read("/api/v1/regions", &tokens[5]).await;
     assert_eq!(depths(&regions), [0, 1, 1, 2, 2, 2, 2]);
@@ -68,11 +91,17 @@ async fn the_demo_prints_links_that_work_and_takes_its_cameras_with_it() {
     assert!(urls.iter().all(|url| url.starts_with("rtsp://127.0.0.1:") && !url.contains('@')), "{urls:?}");
     assert_eq!(read("/api/v1/walls", &tokens[3]).await[0]["camera_ids"].as_array().unwrap().len(), 4);
 
+    // The robots may still be drawn, by one more.
     let children = children(pid);
-    assert_eq!(children.len(), 4);
+    let read = |child: &str, file: &str| {
+        std::fs::read_to_string(format!("/proc/{child}/{file}")).unwrap_or_default()
+    };
+    let is_camera = |child: &&String| read(child, "cmdline").contains("demo-cameras.py");
+    let cameras: Vec<&String> = children.iter().filter(is_camera).collect();
+    assert_eq!(cameras.len(), 4);
     // Nothing secret on a command line, which everybody on the machine can read.
-    for child in &children {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{child}/{file}")).unwrap();
+    for child in cameras {
+        let read = |file: &str| read(child, file);
         let environment = read("environ");
         let mut variables = environment.split('\0');
         let password = variables.find_map(|line| line.strip_prefix("HEWEI_DEMO_CAMERA_PASSWORD=")).unwrap();
@@ -88,6 +117,23 @@ async fn the_demo_prints_links_that_work_and_takes_its_cameras_with_it() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), gone).await.expect("cameras end with the demo");
+}
+
+#[tokio::test]
+async fn a_normal_server_has_no_demo() {
+    let server = crate::server::TestServer::start().await;
+    let answer = get("/api/v1/demo").to(server.address()).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::NOT_FOUND, "not_found"));
+}
+
+/// The whole answer to a GET with this `Host`.
+async fn raw_get(address: SocketAddr, host: &str, path: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 /// How deep each region lies, in the order of the list.

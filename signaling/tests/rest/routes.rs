@@ -83,6 +83,8 @@ fn rows(world: &World) -> Vec<Row> {
         // Without an upgrade. `hello` brings the token: see `tests/live/permissions.rs`.
         row("GET", "/ws", Nothing, Public(400)),
         row("POST", "/api/v1/join", Json(code.clone()), Public(404)),
+        // This server is no demo; one that is gives its links to browsers on its own machine alone.
+        row("GET", "/api/v1/demo", Nothing, Public(404)),
         row("POST", "/api/v1/setup/look", Json(code), Public(404)),
         row("POST", "/api/v1/setup", Json(set_up), Public(404)),
         row("POST", "/api/v1/session", Json(sign_in), Public(401)),
