@@ -150,8 +150,9 @@ impl Session {
     /// # Errors
     /// As [`offer`].
     pub async fn end(mut self) -> Result<(), HttpError> {
-        self.media.close();
+        // First of all: a server that was said goodbye to has no session to delete.
         let answer = request(self.server, "DELETE", &self.location, Some(&self.token), None).await?;
+        self.media.close();
         match answer.status {
             StatusCode::OK => Ok(()),
             status => Err(HttpError::Refused(self.location, status.as_u16(), answer.body)),

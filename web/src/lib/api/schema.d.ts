@@ -164,6 +164,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/demo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a visitor of the demo may open. Links are given to browsers on the demo's own machine alone. */
+        get: operations["getDemo"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/health": {
         parameters: {
             query?: never;
@@ -779,6 +796,52 @@ export interface components {
             password: string;
             /** @description User name. */
             username: string;
+        };
+        /** @description `GET /api/v1/demo`. */
+        Demo: {
+            /**
+             * Format: int32
+             * @description How many cameras there are to look at.
+             */
+            cameras: number;
+            /** @description Its case. */
+            case_id?: string | null;
+            /** @description A link for each role, staff first. */
+            links: components["schemas"]["DemoLink"][];
+            /**
+             * @description Whether the one who asks sits at the machine that the demo runs on. Links are keys: nobody else gets any, and
+             *     the rest is empty too.
+             */
+            local: boolean;
+            /** @description The robot parties. */
+            robots: components["schemas"]["DemoRobots"];
+            /** @description The room that all of it is about. */
+            room_id?: string | null;
+        };
+        /** @description A link that lets somebody in. */
+        DemoLink: {
+            /** @description The name of whom it is for. */
+            name: string;
+            /** @description Opens once only. One that was opened is another one the next time. */
+            once: boolean;
+            /** @description Path and fragment on this server, such as `/enter#TOKEN`. */
+            path: string;
+            /** @description Role. */
+            role: components["schemas"]["RoleName"];
+        };
+        /**
+         * @description What the robots do.
+         * @enum {string}
+         */
+        DemoRobotState: "preparing" | "waiting" | "here" | "absent";
+        /** @description The robot parties of the demo. */
+        DemoRobots: {
+            /** @description Their names. */
+            names: string[];
+            /** @description Why there are none, in words for whoever runs the demo. */
+            problem?: string | null;
+            /** @description What they do. */
+            state: components["schemas"]["DemoRobotState"];
         };
         /** @description Space for recordings, and how long it lasts. */
         DiskHealth: {
@@ -1871,6 +1934,34 @@ export interface operations {
                 };
             };
             "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getDemo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Demo"];
+                };
+            };
+            /** @description This server is no demo */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
