@@ -113,12 +113,14 @@ impl Store {
 
     /// Whether an invitation lets nobody in any more: it was redeemed, has run out, or is not there.
     pub async fn invitation_is_spent(&self, id: InvitationId, now: OffsetDateTime) -> Result<bool> {
-        let good =
-            sqlx::query("SELECT 1 FROM invitations WHERE id = ? AND used_at IS NULL AND revoked_at IS NULL AND expires_at > ?")
-                .bind(id.to_string())
-                .bind(row::to_ms(now))
-                .fetch_optional(&self.pool)
-                .await?;
+        let good = sqlx::query(
+            "SELECT 1 FROM invitations
+             WHERE id = ? AND used_at IS NULL AND revoked_at IS NULL AND expires_at > ?",
+        )
+        .bind(id.to_string())
+        .bind(row::to_ms(now))
+        .fetch_optional(&self.pool)
+        .await?;
         Ok(good.is_none())
     }
 
