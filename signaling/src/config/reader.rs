@@ -133,13 +133,17 @@ impl Reader {
                 }
             }
         }
-        for name in self.environment.keys() {
+        if let Some(name) = self.environment.keys().next() {
             for (section, keys) in &self.known {
-                // Other HEWEI_ variables may belong to other programs.
                 if name.starts_with(&format!("HEWEI_{}_", section.to_uppercase())) {
                     return Err(unknown(name, section, keys));
                 }
             }
+            // A setting that is silently not in effect is worse than a server that does not start.
+            let sections = sections();
+            return Err(ConfigError(format!(
+                "{name} is no setting; correct or unset it. Sections are {sections}"
+            )));
         }
         Ok(())
     }
