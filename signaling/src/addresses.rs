@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
 };
 
 use crate::config::Config;
@@ -56,6 +57,49 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// A network: an address and how many of its first bits count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// This machine itself, in both families.
+    pub const LOOPBACK: [Network; 2] = [
+        Network { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), prefix: 8 },
+        Network { address: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix: 128 },
+    ];
+
+    /// Whether an address is of it. An IPv4 address may come written as IPv6.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                (network.to_bits() ^ address.to_bits()) & mask == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                (network.to_bits() ^ address.to_bits()) & mask == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = ();
+
+    /// `10.1.0.0/16`, or one address alone.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(text, bits)| (text, Some(bits)));
+        let address = address.parse::<IpAddr>().map_err(|_| ())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(most), |bits| bits.parse().map_err(|_| ()))?;
+        (prefix <= most).then_some(Self { address, prefix }).ok_or(())
+    }
+}
+
 fn is_reachable(address: IpAddr) -> bool {
     let on_one_link = match address {
         IpAddr::V4(address) => address.is_link_local(),
@@ -70,6 +114,37 @@ pub const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(I
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_hold_their_addresses_and_no_others() {
+        let within = |network: &str, address: &str| {
+            network.parse::<Network>().expect("a network").contains(address.parse().expect("an address"))
+        };
+        for (network, address) in [
+            ("127.0.0.0/8", "127.9.9.9"),
+            ("10.1.0.0/16", "10.1.255.1"),
+            ("10.1.0.0/16", "::ffff:10.1.0.1"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("0.0.0.0/0", "203.0.113.9"),
+            ("2001:db8::/32", "2001:db8:1::1"),
+            ("::/0", "::1"),
+        ] {
+            assert!(within(network, address), "{network} {address}");
+        }
+        for (network, address) in [
+            ("127.0.0.0/8", "128.0.0.1"),
+            ("127.0.0.0/8", "::1"),
+            ("192.0.2.1", "192.0.2.2"),
+            ("2001:db8::/32", "2001:db9::1"),
+            ("0.0.0.0/0", "2001:db8::1"),
+        ] {
+            assert!(!within(network, address), "{network} {address}");
+        }
+        for bad in ["", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/x", "localhost"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+        assert!(Network::LOOPBACK.iter().any(|network| network.contains([127, 0, 0, 1].into())));
+    }
 
     #[test]
     fn candidates_follow_the_settings() {

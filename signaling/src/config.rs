@@ -16,6 +16,7 @@ use std::{
 
 use hewei_model::Codec;
 
+use crate::addresses::Network;
 use reader::Reader;
 
 /// A setting that cannot be used: one line that names it and says what is allowed.
@@ -49,6 +50,8 @@ pub struct Http {
     pub certificate: Option<PathBuf>,
     /// PEM key for it.
     pub key: Option<PathBuf>,
+    /// Networks that may read `/metrics`.
+    pub metrics_from: Vec<Network>,
 }
 
 /// WebRTC.
@@ -128,6 +131,7 @@ impl Default for Config {
                 ],
                 certificate: None,
                 key: None,
+                metrics_from: Network::LOOPBACK.to_vec(),
             },
             media: Media {
                 port: 8443,
@@ -184,6 +188,13 @@ impl Config {
                 )?,
                 certificate: settings.text("http", "certificate", None, "a file, or empty", optional_path)?,
                 key: settings.text("http", "key", None, "a file, or empty", optional_path)?,
+                metrics_from: settings.list(
+                    "http",
+                    "metrics_from",
+                    default.http.metrics_from,
+                    "a list of networks such as [\"127.0.0.0/8\", \"10.1.2.3\"], or empty",
+                    |text| text.parse().ok(),
+                )?,
             },
             media: Media {
                 port: settings.number("media", "port", default.media.port, 0, u16::MAX)?,
@@ -318,6 +329,7 @@ mod tests {
             "http.certificate",
             "http.key",
             "http.listen",
+            "http.metrics_from",
             "log.filter",
             "log.format",
             "media.addresses",
@@ -385,6 +397,16 @@ mod tests {
                 "",
                 vec![("HEWEI_MEDIA_PROT", "1")],
                 "HEWEI_MEDIA_PROT is no setting; [media] has addresses, bind, port, shards, video_codecs",
+            ),
+            (
+                "",
+                vec![("HEWEI_MEDAI_PORT", "1")],
+                "HEWEI_MEDAI_PORT is no setting; correct or unset it. Sections are cameras, http, log, media, recording, storage",
+            ),
+            (
+                "[http]\nmetrics_from = [\"10.0.0.0/40\"]",
+                vec![],
+                "http.metrics_from is [\"10.0.0.0/40\"]; it must be a list of networks such as [\"127.0.0.0/8\", \"10.1.2.3\"], or empty",
             ),
             (
                 "[http]\nlisten = []",

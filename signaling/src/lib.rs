@@ -24,6 +24,7 @@ pub mod permissions;
 pub mod problem;
 mod ready;
 mod recovering;
+pub mod refusals;
 pub mod rest;
 pub mod secrets;
 pub mod serve;

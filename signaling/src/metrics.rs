@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write,
+    net::SocketAddr,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,14 +11,14 @@ use std::{
 };
 
 use axum::{
-    extract::State,
-    http::{StatusCode, header},
+    extract::{ConnectInfo, State},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
 use hewei_store::{RecordingState, Store};
 
-use crate::state::App;
+use crate::{problem::Problem, state::App};
 
 const COUNTS_AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -69,8 +70,24 @@ impl RecordingCounts {
     }
 }
 
-/// `GET /metrics`.
-pub async fn metrics(State(app): State<App>) -> Response {
+/// `GET /metrics`, for those networks that the settings name.
+pub async fn metrics(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    // Through a proxy it is somebody else who asks, whom nobody here can check.
+    let proxied = headers.contains_key(header::FORWARDED) || headers.contains_key("x-forwarded-for");
+    let allowed = app.config.http.metrics_from.iter().any(|network| network.contains(peer.ip()));
+    if proxied || !allowed {
+        return Problem::new(
+            StatusCode::FORBIDDEN,
+            "metrics_forbidden",
+            "The metrics are not for this address.",
+            "Ask from the server itself, or let the administrator name this network in http.metrics_from.",
+        )
+        .into_response();
+    }
     let mut text = String::with_capacity(4_096);
     let mut write = |kind: &str, name: &str, value: u64| {
         // Writing to a string does not fail.
@@ -86,12 +103,19 @@ pub async fn metrics(State(app): State<App>) -> Response {
     let (open, most) = app.connections.open();
     write("gauge", "connections", open);
     write("gauge", "connections_max", most);
-    write("counter", "connections_refused_total", app.connections.refused());
     for (state, count) in app.recording_counts.get(&app.store, Instant::now()).await {
         write("gauge", &format!("recordings_{}", state.as_str()), count);
     }
     write("counter", "http_requests_limited_total", app.request_limits.refused());
     write("counter", "sign_ins_refused_total", app.sign_in_limits.refused());
+    text.push_str("# TYPE hewei_refused_total counter\n");
+    for (kind, count) in app.refusals.silent() {
+        let _ = writeln!(text, "hewei_refused_total{{kind=\"{kind}\"}} {count}");
+    }
+    text.push_str("# TYPE hewei_problems_total counter\n");
+    for (kind, count) in app.refusals.problems() {
+        let _ = writeln!(text, "hewei_problems_total{{type=\"{kind}\"}} {count}");
+    }
     text.push_str("# TYPE hewei_http_requests_total counter\n");
     for (class, count) in app.http_metrics.by_class.iter().enumerate() {
         let count = count.load(Ordering::Relaxed);

@@ -333,10 +333,15 @@ fn unfit(rejection: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
+/// The type of the problem that a response tells, for those who count.
+#[derive(Debug, Clone)]
+pub struct Told(pub String);
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self.body).expect("a problem is plain values");
         let mut response = (self.status, body).into_response();
+        response.extensions_mut().insert(Told(self.body.kind));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -26,6 +26,7 @@ use crate::{
     live::Live,
     metrics::{HttpMetrics, RecordingCounts},
     recovering,
+    refusals::Refusals,
     secrets::Folder,
     state::{App, Parts, State},
     verifying::Verifying,
@@ -68,7 +69,8 @@ pub struct Listening {
 impl Server {
     /// Opens the storage folder, starts media and listens.
     pub async fn start(config: Config) -> anyhow::Result<Server> {
-        let connections = Shares::new(descriptors::raise());
+        let refusals = Arc::new(Refusals::default());
+        let connections = Shares::new(descriptors::raise(), Arc::clone(&refusals));
         let folder = Folder::open(&config.storage.folder)?;
         let lock = folder.lock()?;
         let database = folder.database()?;
@@ -120,6 +122,7 @@ impl Server {
             request_limits: RequestLimits::new(Instant::now()),
             passwords: Passwords::default(),
             http_metrics: HttpMetrics::default(),
+            refusals,
             recording_counts: RecordingCounts::default(),
             verifying: Verifying::default(),
             health: Health::default(),

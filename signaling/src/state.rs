@@ -16,6 +16,7 @@ use crate::{
     limits::{JoinLimits, RequestLimits, SignInLimits},
     live::Live,
     metrics::{HttpMetrics, RecordingCounts},
+    refusals::Refusals,
     verifying::Verifying,
 };
 
@@ -49,6 +50,8 @@ pub struct State {
     pub passwords: Passwords,
     /// Counts of requests.
     pub http_metrics: HttpMetrics,
+    /// What was refused, by kind.
+    pub refusals: Arc<Refusals>,
     /// Counts of recordings.
     pub recording_counts: RecordingCounts,
     /// Verifications under way.

@@ -12,7 +12,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{addresses, auth, limits::Asker, problem::Problem, state::App};
+use crate::{
+    addresses, auth,
+    limits::Asker,
+    problem::{Problem, Told},
+    state::App,
+};
 
 const SECURITY_HEADERS: [(&str, &str); 6] = [
     (
@@ -53,6 +58,13 @@ pub async fn log(State(app): State<App>, request: Request, next: Next) -> Respon
     let response = next.run(request).await;
     let status = response.status();
     app.http_metrics.count(status);
+    if let Some(Told(kind)) = response.extensions().get() {
+        app.refusals.problem(kind);
+        // Whoever is refused a thousand times a second is not written down a thousand times.
+        if status.is_client_error() && !app.refusals.may_log(started) {
+            return response;
+        }
+    }
     let ms = started.elapsed().as_millis() as u64;
     match route.as_ref().map(MatchedPath::as_str) {
         // Asked every few seconds by programs.

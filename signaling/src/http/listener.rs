@@ -32,6 +32,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
+use crate::refusals::{Refusal, Refusals};
+
 pub use self::shares::Shares;
 use self::{
     shares::{Descriptor, Place},
@@ -72,7 +74,9 @@ pub async fn serve(
             tracing::debug!(%peer, "too many connections from one address");
             continue;
         };
-        let client = Client { peer, tls: tls.is_some(), place, deadline: Instant::now() + HEAD_TIME_MAX };
+        let refusals = Arc::clone(shares.refusals());
+        let deadline = Instant::now() + HEAD_TIME_MAX;
+        let client = Client { peer, tls: tls.is_some(), place, deadline, refusals };
         connections.spawn(connection(stream, descriptor, client, tls.clone(), router.clone(), stop.clone()));
     }
     drop(listener);
@@ -108,6 +112,7 @@ struct Client {
     place: Place,
     /// When the first request must have begun.
     deadline: Instant,
+    refusals: Arc<Refusals>,
 }
 
 async fn connection(
@@ -129,6 +134,8 @@ async fn connection(
             // A TLS record begins with 22, a plain request with the letters of its method: somebody left out the
             // "s" of https.
             Ok(Ok(1)) => first[0].is_ascii_uppercase(),
+            Err(_) => return client.refusals.count(Refusal::Silent),
+            // Gone again.
             _ => return,
         },
     };
@@ -147,11 +154,17 @@ async fn secured(
     router: Router,
     stop: watch::Receiver<bool>,
 ) {
-    let peer = client.peer;
+    let (peer, refusals) = (client.peer, Arc::clone(&client.refusals));
     match tokio::time::timeout_at(client.deadline, tls.accept(stream)).await {
         Ok(Ok(stream)) => requests(stream, client, Answer::App(router), stop).await,
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+        Ok(Err(error)) => {
+            refusals.count(Refusal::Tls);
+            tracing::debug!(%peer, %error, "TLS handshake failed");
+        }
+        Err(_) => {
+            refusals.count(Refusal::Tls);
+            tracing::debug!(%peer, "TLS handshake took too long");
+        }
     }
 }
 
@@ -167,7 +180,7 @@ async fn requests(
     answer: Answer,
     mut stop: watch::Receiver<bool>,
 ) {
-    let Client { peer, tls, place, deadline } = client;
+    let Client { peer, tls, place, deadline, refusals } = client;
     let (begin, begun) = oneshot::channel::<()>();
     // Dropped with the connection, or when it becomes a WebSocket.
     let stranger = Mutex::new((place, Some(begin)));
@@ -200,7 +213,10 @@ async fn requests(
     let in_time = async {
         match tokio::time::timeout_at(deadline, begun).await {
             Ok(_) => std::future::pending().await,
-            Err(_) => tracing::debug!(%peer, "no request in time"),
+            Err(_) => {
+                refusals.count(Refusal::Slow);
+                tracing::debug!(%peer, "no request in time");
+            }
         }
     };
     let ended = tokio::select! {
@@ -212,6 +228,11 @@ async fn requests(
         }
     };
     if let Err(error) = ended {
+        if error.is_timeout() {
+            refusals.count(Refusal::Slow);
+        } else if error.is_parse() {
+            refusals.count(Refusal::Http);
+        }
         tracing::debug!(%peer, %error, "connection ended");
     }
 }
@@ -262,7 +283,7 @@ mod tests {
             .with_root_certificates(roots)
             .with_no_client_auth();
 
-        let shares = Shares::new(1_024);
+        let shares = Shares::new(1_024, Arc::default());
         let (_, stranger) = shares.next().await.expect("a permit");
         let peer = SocketAddr::from(([192, 0, 2, 1], 5_000));
         let place = shares.place(peer.ip(), stranger).expect("a place");
@@ -270,7 +291,8 @@ mod tests {
         let router = Router::new().route("/", get(|| async { "here" }));
         let serving = tokio::spawn(async move {
             let (_stop, stopped) = watch::channel(false);
-            let client = Client { peer, tls: false, place, deadline: Instant::now() + HEAD_TIME_MAX };
+            let deadline = Instant::now() + HEAD_TIME_MAX;
+            let client = Client { peer, tls: false, place, deadline, refusals: Arc::default() };
             let tls = TlsAcceptor::from(Arc::new(server));
             secured(Stream::new(far, None), client, tls, router, stopped).await;
         });

@@ -15,6 +15,7 @@ mod room;
 mod shared;
 mod socket;
 mod source;
+mod strangers;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 mod testing;

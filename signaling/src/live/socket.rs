@@ -3,11 +3,15 @@
 //! Holds the limits of a connection: time to say hello, size and rate of messages, idle time, the end of the token.
 //! Knows nothing of what the messages mean.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{
-        State, WebSocketUpgrade,
+        ConnectInfo, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket, close_code},
     },
     http::HeaderMap,
@@ -22,9 +26,18 @@ use super::{
     outbox::{self, Outbox},
     problems,
     rate::Rate,
-    room, wall,
+    room,
+    strangers::{Stranger, Strangers},
+    wall,
 };
-use crate::{auth::Claims, http, permissions::Action, problem::Problem, state::App};
+use crate::{
+    auth::Claims,
+    http,
+    permissions::Action,
+    problem::Problem,
+    refusals::{Refusal, Refusals},
+    state::App,
+};
 
 /// Bytes of a message. The largest is an offer of 64 m-lines.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -39,11 +52,12 @@ const SEND_MAX: Duration = Duration::from_secs(10);
 const MESSAGES_BURST: u32 = 30;
 const MESSAGES_WINDOW: Duration = Duration::from_secs(5);
 /// Connections that have not said hello yet.
-static STRANGERS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(512);
+static STRANGERS: Strangers = Strangers::new();
 
 /// `GET /ws`.
 pub(super) async fn upgrade(
     State(app): State<App>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
@@ -58,7 +72,7 @@ pub(super) async fn upgrade(
     if !http::same_origin(&headers) {
         return Problem::cross_origin().into_response();
     }
-    let Ok(stranger) = STRANGERS.try_acquire() else {
+    let Some(stranger) = STRANGERS.admit(address.ip()) else {
         return problems::busy("Too many connections are being opened").into_response();
     };
     upgrade
@@ -111,12 +125,14 @@ struct Connection {
     socket: WebSocket,
     rate: Rate,
     heard: Instant,
+    refusals: Arc<Refusals>,
 }
 
-async fn run(app: App, socket: WebSocket, peer: PeerId, stranger: tokio::sync::SemaphorePermit<'static>) {
+async fn run(app: App, socket: WebSocket, peer: PeerId, stranger: Stranger<'static>) {
     let now = Instant::now();
     let rate = Rate::new(MESSAGES_BURST, MESSAGES_WINDOW, now);
-    let mut connection = Connection { socket, rate, heard: now };
+    let refusals = Arc::clone(&app.refusals);
+    let mut connection = Connection { socket, rate, heard: now, refusals };
     let hello = tokio::time::timeout(HELLO_MAX, connection.hello(&app)).await;
     drop(stranger);
     let (claims, open) = match hello {
@@ -281,6 +297,9 @@ impl Connection {
             }
             Some(Err(error)) => {
                 tracing::debug!(%error, "connection broke");
+                if breaks_the_protocol(&error) {
+                    self.refusals.count(Refusal::Frame);
+                }
                 Err(Close::Gone)
             }
             None => Err(Close::Gone),
@@ -327,7 +346,9 @@ impl Connection {
         if self.rate.allow(Instant::now()) {
             return Ok(());
         }
-        tracing::warn!("too many messages: connection closed");
+        if self.refusals.may_log(Instant::now()) {
+            tracing::warn!("too many messages: connection closed");
+        }
         self.error(problems::rate_limited()).await;
         Err(Close::Policy)
     }
@@ -338,6 +359,9 @@ impl Connection {
     }
 
     async fn send(&mut self, message: &ServerMessage) -> bool {
+        if let ServerMessage::Error { problem } = message {
+            self.refusals.problem(&problem.kind);
+        }
         match serde_json::to_string(message) {
             Ok(text) => self.put(Message::Text(text.into())).await,
             Err(error) => {
@@ -349,7 +373,13 @@ impl Connection {
 
     /// False when the browser is gone or does not read.
     async fn put(&mut self, message: Message) -> bool {
-        matches!(tokio::time::timeout(SEND_MAX, self.socket.send(message)).await, Ok(Ok(())))
+        match tokio::time::timeout(SEND_MAX, self.socket.send(message)).await {
+            Ok(sent) => sent.is_ok(),
+            Err(_) => {
+                self.refusals.count(Refusal::Unread);
+                false
+            }
+        }
     }
 
     async fn close(mut self, close: Close) {
@@ -365,4 +395,17 @@ impl Connection {
         let answer = async { while self.socket.recv().await.is_some_and(|message| message.is_ok()) {} };
         let _ = tokio::time::timeout(Duration::from_secs(1), answer).await;
     }
+}
+
+/// Whether it is the other side's fault that the connection ends, and not its line's.
+fn breaks_the_protocol(error: &axum::Error) -> bool {
+    use std::error::Error;
+
+    use tokio_tungstenite::tungstenite;
+
+    let cause = error.source().and_then(|source| source.downcast_ref::<tungstenite::Error>());
+    matches!(
+        cause,
+        Some(tungstenite::Error::Capacity(_) | tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_))
+    )
 }

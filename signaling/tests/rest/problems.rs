@@ -5,6 +5,7 @@ use hewei_model::Role;
 use hyper::{Method, StatusCode, header};
 use serde_json::json;
 use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     client::{ask, get, post},
@@ -99,6 +100,20 @@ async fn every_answer_has_the_strict_headers() {
 }
 
 #[tokio::test]
+async fn numbers_are_for_the_networks_of_the_settings() {
+    let server = TestServer::start().await;
+    let proxied = get("/metrics").header("x-forwarded-for", "203.0.113.1").to(server.address()).await;
+    assert_eq!((proxied.status, proxied.problem().as_str()), (StatusCode::FORBIDDEN, "metrics_forbidden"));
+    server.server.stop().await;
+    let elsewhere =
+        |config: &mut hewei::config::Config| config.http.metrics_from = vec!["192.0.2.0/24".parse().unwrap()];
+    let server = TestServer::start_with(elsewhere).await;
+    let answer = get("/metrics").to(server.address()).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::FORBIDDEN, "metrics_forbidden"));
+    server.server.stop().await;
+}
+
+#[tokio::test]
 async fn health_and_numbers() {
     let server = TestServer::start().await;
     for path in ["/livez", "/readyz"] {
@@ -121,6 +136,17 @@ async fn health_and_numbers() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count, "{text}");
+
+    // A refusal told is counted by its type, and one not told by its kind.
+    get("/api/v1/me").token("nonsense").to(server.address()).await;
+    let mut broken = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    broken.write_all(b"\x00\x01 nonsense\r\n\r\n").await.unwrap();
+    while broken.read(&mut [0; 1_024]).await.is_ok_and(|read| read > 0) {}
+    let answer = get("/metrics").to(server.address()).await;
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    for line in ["hewei_problems_total{type=\"token_invalid\"} 1", "hewei_refused_total{kind=\"http\"} 1"] {
+        assert!(text.lines().any(|told| told == line), "{line} in {text}");
+    }
 
     server.server.app().store.close().await;
     let answer = get("/readyz").to(server.address()).await;

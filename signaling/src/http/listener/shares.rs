@@ -6,15 +6,15 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::addresses;
+use crate::{
+    addresses,
+    refusals::{Refusal, Refusals},
+};
 
 /// Connections at once, WebSockets included, when there are descriptors enough: a wall of browsers holds six each while
 /// a page loads, and one after.
@@ -34,7 +34,7 @@ pub struct Shares {
     strangers: Arc<Semaphore>,
     /// No longer than there are connections: an address without one is not in it.
     addresses: Mutex<HashMap<IpAddr, Held>>,
-    refused: AtomicU64,
+    refusals: Arc<Refusals>,
 }
 
 #[derive(Default)]
@@ -55,14 +55,14 @@ pub struct Place {
 
 impl Shares {
     /// For a process that may open this many descriptors.
-    pub fn new(descriptors: u64) -> Arc<Self> {
+    pub fn new(descriptors: u64, refusals: Arc<Refusals>) -> Arc<Self> {
         let most = connections_max(descriptors);
         Arc::new(Self {
             most,
             descriptors: Arc::new(Semaphore::new(most)),
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
             addresses: Mutex::default(),
-            refused: AtomicU64::new(0),
+            refusals,
         })
     }
 
@@ -82,7 +82,7 @@ impl Shares {
             let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             let held = addresses.entry(network).or_default();
             if held.all >= PER_ADDRESS_MAX || held.strangers >= STRANGERS_PER_ADDRESS_MAX {
-                self.refused.fetch_add(1, Ordering::Relaxed);
+                self.refusals.count(Refusal::Share);
                 return None;
             }
             held.all += 1;
@@ -97,9 +97,9 @@ impl Shares {
         (open as u64, self.most as u64)
     }
 
-    /// Connections that were closed at once, since their address had too many.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+    /// Where what happens to a connection is counted.
+    pub(super) fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 }
 
@@ -150,12 +150,14 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_and_leaves_others_theirs() {
-        let shares = Shares::new(1 << 20);
+        let shares = Shares::new(1 << 20, Arc::default());
         let mut places = Vec::new();
         while let Some(place) = take(&shares, "192.0.2.1") {
             places.push(place);
         }
-        assert_eq!((places.len(), shares.refused()), (STRANGERS_PER_ADDRESS_MAX as usize, 1));
+        assert_eq!(places.len(), STRANGERS_PER_ADDRESS_MAX as usize);
+        let refused = shares.refusals.silent().find(|(name, _)| *name == "connection_share");
+        assert_eq!(refused, Some(("connection_share", 1)));
         assert!(take(&shares, "::ffff:192.0.2.1").is_none(), "the same address written otherwise");
         assert!(take(&shares, "192.0.2.2").is_some());
         assert!(take(&shares, "127.0.0.1").is_some());
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn all_addresses_of_an_ipv6_network_are_one() {
-        let shares = Shares::new(1 << 20);
+        let shares = Shares::new(1 << 20, Arc::default());
         let places: Vec<_> =
             (0..200).filter_map(|n| take(&shares, &format!("2001:db8:1:2::{n:x}"))).collect();
         assert_eq!(places.len(), STRANGERS_PER_ADDRESS_MAX as usize);
