@@ -25,14 +25,34 @@ counters! {
     SendRuns "media_send_runs_total",
     /// Datagrams the socket or network refused.
     SendDropped "media_send_dropped_total",
-    /// Datagrams of nobody we know.
+    /// Datagrams that the system dropped since the socket's buffer was full.
+    ReceiveOverflow "media_receive_overflow_total",
+    /// Bytes that the system lets wait in the sockets, bookkeeping included.
+    ReceiveBuffer "media_receive_buffer_bytes",
+    /// Datagrams of nobody we know, and what is nothing at all.
     StrangersDropped "media_strangers_dropped_total",
+    /// Checks answered.
+    StunAnswered "media_stun_answered_total",
+    /// Checks that name a peer of ours and are not of its other side.
+    StunRefused "media_stun_refused_total",
+    /// Checks from unknown addresses beyond what is looked at.
+    StunLimited "media_stun_limited_total",
+    /// Handshake datagrams beyond the handshakes that go on at a time.
+    DtlsDeferred "media_dtls_deferred_total",
+    /// Datagrams of DTLS after the handshake that led to nothing.
+    DtlsIgnored "media_dtls_ignored_total",
     /// Datagrams that came to another shard than their peer's.
     StraysForwarded "media_strays_forwarded_total",
     /// Strays for which the ring was full.
     StraysDropped "media_strays_dropped_total",
-    /// Packets that did not open, or belong to no publication.
+    /// Packets before the keys, and packets that belong to no publication.
     RtpRefused "media_rtp_refused_total",
+    /// Packets and compounds that do not authenticate.
+    Unauthentic "media_unauthentic_total",
+    /// Packets and compounds that came before.
+    Replayed "media_replayed_total",
+    /// Packets and compounds beyond what a peer may send.
+    PeerLimited "media_peer_limited_total",
     /// Packets taken in.
     RtpReceived "media_rtp_received_total",
     /// Packets asked for again, by us.

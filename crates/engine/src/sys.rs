@@ -45,6 +45,42 @@ impl ReceiveBuffers {
     }
 }
 
+/// Makes the socket's receive buffer as large as asked, also beyond what the system grants to everybody, if this
+/// process may. `false` when it may not.
+pub(crate) fn force_receive_buffer(socket: &UdpSocket, bytes: usize) -> bool {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    // SAFETY: a pointer to a local value, and its length.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const bytes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    result == 0
+}
+
+/// How many datagrams the system has dropped at this socket, modulo 2³²; `None` where it does not say.
+pub(crate) fn overflow(socket: &UdpSocket) -> Option<u32> {
+    /// `SK_MEMINFO_DROPS` of linux/sock_diag.h.
+    const DROPS: usize = 8;
+    let mut info = [0u32; 16];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: pointers to local values; the length is the array's.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    (result == 0 && len as usize >= (DROPS + 1) * size_of::<u32>()).then_some(info[DROPS])
+}
+
 /// Takes what has arrived, up to [`RECEIVE_BATCH`] datagrams; 0 when there is nothing.
 pub(crate) fn receive(socket: &UdpSocket, buffers: &mut ReceiveBuffers) -> io::Result<usize> {
     let mut addresses = [MaybeUninit::<libc::sockaddr_storage>::zeroed(); RECEIVE_BATCH];
@@ -292,6 +328,21 @@ mod tests {
             }
         }
         assert_eq!(got, [(1_000, 0), (1_000, 1), (500, 2), (5, 9)]);
+    }
+
+    #[test]
+    fn what_the_system_drops_is_told() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        let sender = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        let to = receiver.local_addr().expect("bound");
+        assert_eq!(overflow(&receiver), Some(0));
+        socket2::SockRef::from(&receiver).set_recv_buffer_size(4_096).expect("sets");
+        (0..100).for_each(|_| assert_eq!(sender.send_to(&[0; 1_000], to).expect("sends"), 1_000));
+        let dropped = overflow(&receiver).expect("told");
+        receiver.set_nonblocking(true).expect("sets");
+        let received = std::iter::from_fn(|| receiver.recv(&mut [0; 1_000]).ok()).count();
+        assert_eq!(received + dropped as usize, 100);
+        assert!(dropped > 0);
     }
 
     #[test]

@@ -209,7 +209,7 @@ async fn nonsense_disturbs_nobody() {
     let counters = engine.counters();
     let count = |name: &str| counters.iter().find(|(known, _)| *known == name).expect("known").1;
     assert!(count("media_strangers_dropped_total") > 0);
-    assert!(count("media_rtp_refused_total") > 0);
+    assert!(count("media_unauthentic_total") > 0);
     engine.shutdown();
 }
 

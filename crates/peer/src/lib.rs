@@ -21,4 +21,4 @@ mod peer;
 
 pub use dtls::{Identity, IdentityError};
 pub use media::{MediaIndex, Publication, Slot, Use};
-pub use peer::{Event, Feedback, Peer, RtcpKind, Rtp, Secrets, Transmit};
+pub use peer::{Event, Feedback, Peer, Refused, RtcpKind, Rtp, Secrets, Transmit};

@@ -21,7 +21,7 @@ use crate::{
     media::{Media, MediaIndex, Publication, Slot, Use},
     reception::TransportReception,
     sdp::Offer,
-    srtp::{Opener, Profile, RTCP_OVERHEAD_MAX, Sealer},
+    srtp::{OpenError, Opener, Profile, RTCP_OVERHEAD_MAX, Sealer},
     stun,
 };
 
@@ -34,8 +34,14 @@ const RECEIVER_REPORT_EVERY: Duration = Duration::from_secs(1);
 /// One keyframe request a track in this time, however many ask.
 const KEYFRAME_EVERY: Duration = Duration::from_secs(1);
 const CNAME: &str = "hewei";
-/// Packets a peer may send in a second: four times 1080p at 8 Mbit/s. What is above is dropped unopened.
+/// Packets a peer may send in a second: four times 1080p at 8 Mbit/s. Only what authenticates counts, so that nobody
+/// who writes the peer's address on datagrams can use it up.
 const PACKETS_A_SECOND: u32 = 4_000;
+/// RTCP compounds a peer may send in a second: feedback every 20 ms for eight streams.
+const COMPOUNDS_A_SECOND: u32 = 400;
+/// A path on which nothing valid has come for this long may be left for one that is only claimed: browsers check
+/// theirs every two or three seconds.
+const PATH_SILENT: Duration = Duration::from_secs(5);
 /// Transmits waiting at a time: the largest DTLS flight is four datagrams.
 const TRANSMITS_MAX: usize = 32;
 
@@ -85,6 +91,31 @@ pub struct Rtp<'a> {
     pub seq: u64,
     /// The whole packet.
     pub packet: &'a [u8],
+}
+
+/// Why a packet went no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// There are no keys yet, or no more.
+    NotConnected,
+    /// It is none, or does not authenticate.
+    Unauthentic,
+    /// It was taken in before, or is too old to tell.
+    Replayed,
+    /// The peer sends more than it may.
+    TooMany,
+    /// It authenticates, and belongs to nothing that was offered.
+    Unexpected,
+}
+
+impl From<OpenError> for Refused {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Short | OpenError::Authentication => Refused::Unauthentic,
+            OpenError::Replay => Refused::Replayed,
+            OpenError::TooManyStreams => Refused::TooMany,
+        }
+    }
 }
 
 /// What an RTCP compound asks or tells.
@@ -138,6 +169,11 @@ pub struct Peer {
     security: Option<Security>,
     /// Where to send. The path of the last nomination, or before one the first that was checked.
     remote: Option<SocketAddr>,
+    /// A path that was nominated after keys were there: taken once something authenticates on it. A check alone can
+    /// be somebody's copy of an earlier one, for STUN knows no replay.
+    claimed: Option<SocketAddr>,
+    /// When something valid last came on the path in use.
+    path_heard: Instant,
     nominated: bool,
     consent_until: Instant,
     /// The handshake must be through by then.
@@ -155,7 +191,8 @@ pub struct Peer {
     /// RTX streams have sequence numbers of their own, of no further use.
     rtx_seq: SeqExtender,
     publications: u32,
-    budget: Budget,
+    packets: Budget,
+    compounds: Budget,
     started: Instant,
     events: VecDeque<Event>,
     transmits: VecDeque<Transmit>,
@@ -173,6 +210,8 @@ impl Peer {
             remote_fingerprint: offer.fingerprint.clone(),
             security: None,
             remote: None,
+            claimed: None,
+            path_heard: now,
             nominated: false,
             consent_until: now + CONNECT,
             connect_until: now + CONNECT,
@@ -188,7 +227,8 @@ impl Peer {
             report_due: None,
             rtx_seq: SeqExtender::default(),
             publications: 0,
-            budget: Budget { left: PACKETS_A_SECOND, since: now },
+            packets: Budget::new(PACKETS_A_SECOND, now),
+            compounds: Budget::new(COMPOUNDS_A_SECOND, now),
             started: now,
             events: VecDeque::with_capacity(4),
             transmits: VecDeque::with_capacity(4),
@@ -243,21 +283,41 @@ impl Peer {
         self.transmit(from, data[..len].to_vec());
         if request.use_candidate || (!self.nominated && self.remote.is_none()) {
             self.nominated |= request.use_candidate;
-            self.remote = Some(from);
+            let silent = now.saturating_duration_since(self.path_heard) >= PATH_SILENT;
+            match self.remote {
+                Some(remote) if remote != from && self.security.is_some() && !silent => {
+                    self.claimed = Some(from);
+                }
+                _ => self.remote = Some(from),
+            }
+        }
+        if self.remote == Some(from) {
+            self.path_heard = now;
         }
         self.consent_until = now + CONSENT;
         true
     }
 
-    /// Takes a DTLS record in.
-    pub fn receive_dtls(&mut self, now: Instant, datagram: &[u8]) {
+    /// Something that only the peer can have made came from this address.
+    fn heard(&mut self, now: Instant, from: SocketAddr) {
+        self.last_opened = Some(now);
+        if self.claimed == Some(from) {
+            (self.remote, self.claimed) = (Some(from), None);
+        }
+        if self.remote == Some(from) {
+            self.path_heard = now;
+        }
+    }
+
+    /// Takes a DTLS record in. `false` when it led to nothing: after the handshake only a goodbye does.
+    pub fn receive_dtls(&mut self, now: Instant, datagram: &[u8]) -> bool {
         if self.over {
-            return;
+            return false;
         }
         let progress = self.dtls.read(now, datagram);
         self.drain_dtls();
         match progress {
-            Progress::Pending => {}
+            Progress::Pending => return self.security.is_none(),
             Progress::Connected(contexts) => {
                 let (sealer, opener) = *contexts;
                 let profile = sealer.profile();
@@ -268,18 +328,36 @@ impl Peer {
             Progress::Closed => self.end(Event::ClosedByPeer),
             Progress::Failed => self.end(Event::DtlsFailed),
         }
+        true
     }
 
-    /// Opens an SRTP packet in place. `None` for what is not a packet of a publication, padding alone included.
-    pub fn receive_rtp<'a>(&mut self, now: Instant, packet: &'a mut [u8]) -> Option<Rtp<'a>> {
-        let security = self.security.as_mut().filter(|_| !self.over)?;
-        if !self.budget.take(now) {
-            return None;
+    /// Opens an SRTP packet in place. `None` for padding alone, which only takes up a number.
+    ///
+    /// # Errors
+    /// What is refused changes nothing.
+    pub fn receive_rtp<'a>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        packet: &'a mut [u8],
+    ) -> Result<Option<Rtp<'a>>, Refused> {
+        let security = self.security.as_mut().filter(|_| !self.over).ok_or(Refused::NotConnected)?;
+        let header = rtp::Header::parse(packet).map_err(|_| Refused::Unauthentic)?;
+        let len = security.opener.open_rtp(packet, header.len, header.ssrc, header.seq)?;
+        self.heard(now, from);
+        if !self.packets.take(now) {
+            return Err(Refused::TooMany);
         }
-        let mut header = rtp::Header::parse(packet).ok()?;
-        let len = security.opener.open_rtp(packet, header.len, header.ssrc, header.seq).ok()?;
-        self.last_opened = Some(now);
-        let mut packet = &mut packet[..len];
+        self.opened_rtp(now, header, &mut packet[..len]).ok_or(Refused::Unexpected)
+    }
+
+    /// What an opened packet is; `None` when it is nothing that was offered, and `Some(None)` when it is padding.
+    fn opened_rtp<'a>(
+        &mut self,
+        now: Instant,
+        mut header: rtp::Header,
+        mut packet: &'a mut [u8],
+    ) -> Option<Option<Rtp<'a>>> {
         let since_start = now.saturating_duration_since(self.started);
 
         let at = find_publication(&mut self.media, &header, packet)?;
@@ -314,16 +392,28 @@ impl Peer {
             publication.keyframe_wanted |= nack.received(now, seq);
         }
         if payload_len == 0 || (is_rtx && payload_len == 2) {
-            return None;
+            return Some(None);
         }
-        Some(Rtp { media: at, codec: publication.codec, header, seq, packet })
+        Some(Some(Rtp { media: at, codec: publication.codec, header, seq, packet }))
     }
 
     /// Opens an SRTCP compound in place and tells what it asks.
-    pub fn receive_rtcp(&mut self, now: Instant, packet: &mut [u8], mut tell: impl FnMut(Feedback)) {
-        let Some(security) = self.security.as_mut().filter(|_| !self.over) else { return };
-        let Ok(len) = security.opener.open_rtcp(packet) else { return };
-        self.last_opened = Some(now);
+    ///
+    /// # Errors
+    /// What is refused changes nothing.
+    pub fn receive_rtcp(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        packet: &mut [u8],
+        mut tell: impl FnMut(Feedback),
+    ) -> Result<(), Refused> {
+        let security = self.security.as_mut().filter(|_| !self.over).ok_or(Refused::NotConnected)?;
+        let len = security.opener.open_rtcp(packet)?;
+        self.heard(now, from);
+        if !self.compounds.take(now) {
+            return Err(Refused::TooMany);
+        }
         for packet in rtcp::packets(&packet[..len]) {
             match packet {
                 rtcp::Packet::SenderReport { ssrc, ntp, rtp_timestamp } => {
@@ -349,6 +439,7 @@ impl Peer {
                 rtcp::Packet::Bye { .. } => {}
             }
         }
+        Ok(())
     }
 
     fn slot_of(&self, ssrc: u32) -> Option<MediaIndex> {
@@ -614,14 +705,19 @@ impl Peer {
 
 /// Packets that may still come within this second.
 struct Budget {
+    most: u32,
     left: u32,
     since: Instant,
 }
 
 impl Budget {
+    fn new(most: u32, now: Instant) -> Self {
+        Self { most, left: most, since: now }
+    }
+
     fn take(&mut self, now: Instant) -> bool {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
-            *self = Budget { left: PACKETS_A_SECOND, since: now };
+            *self = Budget::new(self.most, now);
         }
         let granted = self.left > 0;
         self.left -= u32::from(granted);

@@ -1,8 +1,10 @@
 //! The shards: how they start, how commands find them, and what they know of each other.
 
+mod door;
 mod peers;
 mod rooms;
 mod run;
+mod stray;
 
 use std::{
     io,
@@ -19,7 +21,7 @@ use crossbeam_channel::Sender;
 use dashmap::{DashMap, Entry};
 use hewei_model::{Publisher, RoomId};
 use hewei_peer::Identity;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -35,7 +37,8 @@ const COMMANDS_MAX: usize = 1_024;
 const EVENTS_MAX: usize = 4_096;
 /// Bytes of strays between two shards: half a second of one publisher at 2 Mbit/s, drained at every turn.
 const STRAYS: usize = 256 * 1024;
-/// What a socket may hold while its shard is busy: 20 ms of 1 Gbit/s.
+/// What a socket may hold while its shard is busy: 20 ms of 1 Gbit/s. A flood fills it first: with small datagrams it
+/// is some 10,000 of them (`docs/limits.md`).
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 /// rtc-dtls joins the fragments of a handshake by recursion.
 const SHARD_STACK: usize = 8 * 1024 * 1024;
@@ -112,6 +115,15 @@ impl Shards {
         for _ in 1..count {
             sockets.push(bind(port)?);
         }
+        // The system doubles what was asked for, to cover its bookkeeping.
+        let granted = SockRef::from(&sockets[0]).recv_buffer_size().unwrap_or(0) / 2;
+        if granted < SOCKET_BUFFER {
+            tracing::warn!(
+                granted,
+                wanted = SOCKET_BUFFER,
+                "small receive buffer: a flood of datagrams can cost packets; set net.core.rmem_max with sysctl"
+            );
+        }
         let candidates: Vec<_> = config.candidates.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
 
         let wakers = (0..count)
@@ -126,7 +138,7 @@ impl Shards {
             let strays_out = (0..count)
                 .map(|to| {
                     (to != index).then(|| {
-                        let (writer, reader) = byte_ring::ring(STRAYS, sys::DATAGRAM_LEN_MAX + 32);
+                        let (writer, reader) = byte_ring::ring(STRAYS, sys::DATAGRAM_LEN_MAX + stray::LEN);
                         strays_in[to].push(reader);
                         (writer, Arc::clone(&wakers[to]))
                     })
@@ -257,9 +269,11 @@ fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_port(true)?;
     // The system may grant less; that is no error.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    Ok(socket.into())
+    let socket = UdpSocket::from(socket);
+    sys::force_receive_buffer(&socket, SOCKET_BUFFER);
+    Ok(socket)
 }

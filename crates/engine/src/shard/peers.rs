@@ -6,7 +6,7 @@ use std::{
 };
 
 use hewei_model::{Codec, MediaKind, ParticipantId, PeerId, Publisher};
-use hewei_peer::{Event as PeerEvent, Feedback, MediaIndex, Peer, Secrets, Use, sdp, stun};
+use hewei_peer::{Event as PeerEvent, Feedback, MediaIndex, Peer, Refused, Secrets, Use, sdp, stun};
 use hewei_sfu::{Fill, SlotId, SlotOffer, SourceKey, SubscriberKey};
 use ring::rand::SecureRandom;
 
@@ -208,11 +208,16 @@ impl Shard {
     ) {
         let Some(entry) = self.state.peers[index as usize].as_mut() else { return };
         if !entry.peer.receive_stun(now, from, request) {
-            return;
+            return self.counters.add(Counter::StunRefused, 1);
         }
+        self.counters.add(Counter::StunAnswered, 1);
         if !entry.addresses.contains(&from) {
+            self.door.check_passed(from.ip());
             if entry.addresses.len() == ADDRESSES_MAX {
-                let oldest = entry.addresses.remove(0);
+                // Never the path in use: a check can be a copy, and copies from many ports would push it out.
+                let in_use = entry.peer.remote();
+                let oldest = entry.addresses.iter().position(|address| Some(*address) != in_use).unwrap_or(0);
+                let oldest = entry.addresses.remove(oldest);
                 self.forget_address(oldest, index);
             }
             if let Some(entry) = &mut self.state.peers[index as usize] {
@@ -232,18 +237,33 @@ impl Shard {
     }
 
     pub(super) fn dtls(&mut self, now: Instant, index: u32, datagram: &[u8]) {
-        if let Some(entry) = self.state.peers[index as usize].as_mut() {
-            entry.peer.receive_dtls(now, datagram);
-            self.drain(now, index);
+        let Some(entry) = self.state.peers[index as usize].as_mut() else { return };
+        if !entry.peer.is_connected() && !self.door.admit_handshake(now, index) {
+            return self.counters.add(Counter::DtlsDeferred, 1);
         }
+        if !entry.peer.receive_dtls(now, datagram) {
+            self.counters.add(Counter::DtlsIgnored, 1);
+        }
+        self.drain(now, index);
     }
 
-    pub(super) fn rtp(&mut self, now: Instant, index: u32, packet: &mut [u8]) {
+    fn refused(&self, refused: Refused) {
+        let counter = match refused {
+            Refused::NotConnected | Refused::Unexpected => Counter::RtpRefused,
+            Refused::Unauthentic => Counter::Unauthentic,
+            Refused::Replayed => Counter::Replayed,
+            Refused::TooMany => Counter::PeerLimited,
+        };
+        self.counters.add(counter, 1);
+    }
+
+    pub(super) fn rtp(&mut self, now: Instant, from: SocketAddr, index: u32, packet: &mut [u8]) {
         let State { peers, rooms, backlog, .. } = &mut self.state;
         let Some(entry) = peers[index as usize].as_mut() else { return };
-        let Some(rtp) = entry.peer.receive_rtp(now, packet) else {
-            self.counters.add(Counter::RtpRefused, 1);
-            return;
+        let rtp = match entry.peer.receive_rtp(now, from, packet) {
+            Ok(Some(rtp)) => rtp,
+            Ok(None) => return,
+            Err(refused) => return self.refused(refused),
         };
         let Some(room) = rooms[entry.room].as_mut() else { return };
         let packet = Packet { arrival: mono_now(), seq: rtp.seq, header: &rtp.header, bytes: rtp.packet };
@@ -264,7 +284,7 @@ impl Shard {
         room.ingest(&self.counters, source, &packet);
     }
 
-    pub(super) fn rtcp(&mut self, now: Instant, index: u32, packet: &mut [u8]) {
+    pub(super) fn rtcp(&mut self, now: Instant, from: SocketAddr, index: u32, packet: &mut [u8]) {
         let State { peers, rooms, .. } = &mut self.state;
         let Some(entry) = peers[index as usize].as_mut() else { return };
         let Some(room) = rooms[entry.room].as_mut() else { return };
@@ -276,7 +296,7 @@ impl Shard {
         let mut keyframes = [None; 32];
         let mut keyframe_count = 0;
         let published = &entry.published;
-        entry.peer.receive_rtcp(now, packet, |feedback| match feedback {
+        let told = entry.peer.receive_rtcp(now, from, packet, |feedback| match feedback {
             Feedback::SenderReport { media, ntp, rtp_timestamp } => {
                 if let Some(published) = published.iter().find(|published| published.media == media) {
                     room.sender_report(now, mono_now(), published.source, ntp, rtp_timestamp);
@@ -295,6 +315,9 @@ impl Shard {
                 }
             }
         });
+        if let Err(refused) = told {
+            return self.refused(refused);
+        }
         for (media, seq) in &missing[..missing_count] {
             let Some(to) = entry.peer.remote() else { continue };
             if !entry.retransmissions.allow(now, *media, *seq) {
@@ -373,6 +396,7 @@ impl Shard {
                 None => return,
                 Some(PeerEvent::Connected(profile)) => {
                     self.counters.add(Counter::PeersConnected, 1);
+                    self.door.handshake_over(index);
                     entry.sender_reports_due = Some(now + FIRST_SENDER_REPORT);
                     let (participant, peer) = (entry.participant, entry.id);
                     tracing::debug!(%peer, %participant, ?profile, "media connected");
@@ -405,6 +429,7 @@ impl Shard {
     /// Takes a peer out, with its tracks.
     pub(super) fn close(&mut self, now: Instant, index: u32, reason: CloseReason) {
         let Some(mut entry) = self.state.peers[index as usize].take() else { return };
+        self.door.handshake_over(index);
         entry.peer.close(now);
         while let Some(transmit) = entry.peer.poll_transmit() {
             self.egress.datagram(&self.socket, &self.counters, transmit.to, |room| {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,9 +11,10 @@ use crossbeam_channel::Receiver;
 use hewei_model::{PeerId, RoomId};
 use hewei_peer::{Identity, stun};
 use ring::rand::SystemRandom;
+use socket2::SockRef;
 use tokio::sync::mpsc;
 
-use super::{Directory, Waker, peers::PeerEntry, rooms::RoomEntry};
+use super::{Directory, Waker, door::Door, peers::PeerEntry, rooms::RoomEntry, stray};
 use crate::{
     CloseReason, Config, Event, OfferError, byte_ring,
     command::{Addressed, Command},
@@ -28,6 +29,8 @@ const TICK: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(500);
 /// Records of one camera taken in at one turn.
 const FEED_BATCH: usize = 48;
+/// How often the system is asked what it dropped.
+const OVERFLOW_EVERY: Duration = Duration::from_millis(250);
 /// Receive calls at one turn, before timers and commands have their turn.
 const RECEIVE_ROUNDS: usize = 4;
 
@@ -51,6 +54,7 @@ pub(super) struct Shard {
     pub(super) directory: Arc<Directory>,
     pub(super) random: SystemRandom,
     pub(super) state: State,
+    pub(super) door: Door,
     waker: Arc<Waker>,
     commands: Receiver<Addressed>,
     events: mpsc::Sender<Event>,
@@ -92,6 +96,7 @@ impl Shard {
             directory,
             random: SystemRandom::new(),
             state: State::default(),
+            door: Door::new(Instant::now()),
             waker: parts.waker,
             commands: parts.commands,
             events,
@@ -104,6 +109,9 @@ impl Shard {
     pub(super) fn run(mut self) {
         let mut buffers = sys::ReceiveBuffers::new();
         let mut next_tick = Instant::now();
+        let (mut next_look, mut overflow) = (next_tick, 0);
+        let buffer = SockRef::from(&self.socket).recv_buffer_size().unwrap_or(0);
+        self.counters.add(Counter::ReceiveBuffer, buffer as u64);
         loop {
             let now = Instant::now();
             let time =
@@ -133,6 +141,12 @@ impl Shard {
                 next_tick = now + IDLE;
             } else {
                 next_tick = next_tick.min(now + TICK);
+            }
+            if now >= next_look {
+                next_look = now + OVERFLOW_EVERY;
+                let seen = sys::overflow(&self.socket).unwrap_or(overflow);
+                self.counters.add(Counter::ReceiveOverflow, u64::from(seen.wrapping_sub(overflow)));
+                overflow = seen;
             }
             self.egress.flush(&self.socket, &self.counters);
             while let Some(event) = self.state.backlog.pop_front() {
@@ -166,11 +180,11 @@ impl Shard {
 
     /// The way of one datagram (RFC 7983 §7). `stray` when another shard sent it here.
     fn datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8], stray: bool) {
-        let Some(first) = datagram.first() else { return };
+        let Some(first) = datagram.first() else { return self.counters.add(Counter::StrangersDropped, 1) };
         match first {
             128..=191 => match self.state.by_address.get(&from).copied() {
-                Some(peer) if is_rtcp(datagram) => self.rtcp(now, peer, datagram),
-                Some(peer) => self.rtp(now, peer, datagram),
+                Some(peer) if is_rtcp(datagram) => self.rtcp(now, from, peer, datagram),
+                Some(peer) => self.rtp(now, from, peer, datagram),
                 None => self.forward(from, datagram, stray),
             },
             20..=63 => match self.state.by_address.get(&from).copied() {
@@ -181,16 +195,28 @@ impl Shard {
                 let Some(request) = stun::BindingRequest::parse(datagram) else {
                     return self.counters.add(Counter::StrangersDropped, 1);
                 };
-                match self.state.by_ufrag.get(request.local_ufrag()).copied() {
+                let own = self.state.by_ufrag.get(request.local_ufrag()).copied();
+                let owner = match own {
+                    Some(_) => None,
+                    None => self.directory.ufrags.get(request.local_ufrag()).map(|shard| *shard),
+                };
+                if (own.is_some() || owner.is_some()) && !stray && !self.admits_check(now, from) {
+                    return self.counters.add(Counter::StunLimited, 1);
+                }
+                match own {
                     Some(peer) => self.stun(now, from, peer, &request),
-                    None => {
-                        let owner = self.directory.ufrags.get(request.local_ufrag()).map(|shard| *shard);
-                        self.forward_to(owner, from, datagram, stray);
-                    }
+                    None => self.forward_to(owner, from, datagram, stray),
                 }
             }
             _ => self.counters.add(Counter::StrangersDropped, 1),
         }
+    }
+
+    /// Whether a check for somebody here may be looked at: always from an address on which one has passed.
+    fn admits_check(&mut self, now: Instant, from: SocketAddr) -> bool {
+        self.state.by_address.contains_key(&from)
+            || self.directory.addresses.contains_key(&from)
+            || self.door.admit_check(now, from.ip())
     }
 
     fn forward(&mut self, from: SocketAddr, datagram: &[u8], stray: bool) {
@@ -204,16 +230,7 @@ impl Shard {
         let Some((ring, waker)) = way else {
             return self.counters.add(Counter::StrangersDropped, 1);
         };
-        let mut address = [0; 19];
-        match from {
-            SocketAddr::V4(v4) => address[1..5].copy_from_slice(&v4.ip().octets()),
-            SocketAddr::V6(v6) => {
-                address[0] = 1;
-                address[1..17].copy_from_slice(&v6.ip().octets());
-            }
-        }
-        address[17..].copy_from_slice(&from.port().to_ne_bytes());
-        if ring.write(&[&address, datagram]) {
+        if ring.write(&[&stray::write(from), datagram]) {
             self.counters.add(Counter::StraysForwarded, 1);
         } else {
             self.counters.add(Counter::StraysDropped, 1);
@@ -230,17 +247,9 @@ impl Shard {
             let mut taken = 0;
             while taken < 2 * sys::RECEIVE_BATCH {
                 let got = ring.read(|record| {
-                    let (address, datagram) = record.split_first_chunk::<19>()?;
-                    let port = u16::from_ne_bytes([address[17], address[18]]);
-                    let from = if address[0] == 0 {
-                        let octets: [u8; 4] = *address[1..5].first_chunk()?;
-                        SocketAddr::from((Ipv4Addr::from(octets), port))
-                    } else {
-                        let octets: [u8; 16] = *address[1..17].first_chunk()?;
-                        SocketAddr::from((Ipv6Addr::from(octets), port))
-                    };
+                    let (from, datagram) = record.split_first_chunk()?;
                     buffer[..datagram.len()].copy_from_slice(datagram);
-                    Some((from, datagram.len()))
+                    Some((stray::read(from), datagram.len()))
                 });
                 let Some(record) = got else { break };
                 if let Some((from, len)) = record {
