@@ -100,6 +100,9 @@ pub async fn metrics(
     let (rooms, people) = app.live.totals();
     write("gauge", "rooms", rooms);
     write("gauge", "people", people);
+    for (name, count) in app.live.camera_counts() {
+        write("counter", name, count);
+    }
     let (open, most) = app.connections.open();
     write("gauge", "connections", open);
     write("gauge", "connections_max", most);

@@ -19,6 +19,7 @@
 mod address;
 mod backoff;
 mod camera;
+mod counts;
 mod gate;
 pub mod h264;
 mod pull;

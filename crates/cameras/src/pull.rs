@@ -5,7 +5,7 @@
 //! ([`Orders`]), not a queue: only the latest counts.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -19,6 +19,7 @@ use tracing::{debug, info};
 use crate::{
     Camera, Settings, Sink, State, Status,
     backoff::{Backoff, random},
+    counts::Counts,
     gate::Gate,
     h264,
     registry::Change,
@@ -46,6 +47,7 @@ pub(crate) struct Orders {
 pub(crate) struct Puller {
     pub(crate) settings: Settings,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) counts: Arc<Counts>,
     pub(crate) sinks: Arc<dyn Fn(hewei_model::CameraId) -> Box<dyn Sink> + Send + Sync>,
     pub(crate) orders: watch::Receiver<Orders>,
     pub(crate) status: watch::Sender<Status>,
@@ -93,6 +95,7 @@ impl Puller {
             let interrupted = interrupted(&mut interrupts, revision, self.settings.linger);
             let attempt = async {
                 let failure = self.connect_and_play(&camera, media, &mut backoff).await;
+                self.counts.failed(failure.state);
                 let wait = match failure.state {
                     State::AuthFailed => backoff.next_after_refusal(random()),
                     _ => backoff.next(random()),
@@ -119,6 +122,7 @@ impl Puller {
     /// One connection, from the connect until it fails.
     async fn connect_and_play(&self, camera: &Camera, media: &mut Media, backoff: &mut Backoff) -> Failure {
         self.gate.pass().await;
+        self.counts.connects.fetch_add(1, Ordering::Relaxed);
         let mut session =
             match Session::open(camera, self.settings.connect_timeout, self.settings.media_timeout).await {
                 Ok(session) => session,
@@ -142,7 +146,9 @@ impl Puller {
                     media.sender_report(codec, ntp, rtp_timestamp);
                 }
                 Err(failure) => {
-                    debug!(malformed = media.malformed(), "connection over");
+                    let malformed = media.malformed();
+                    self.counts.malformed.fetch_add(malformed, Ordering::Relaxed);
+                    debug!(malformed, "connection over");
                     return failure;
                 }
             }

@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use crate::{
     Camera, Sink, State, Status,
+    counts::Counts,
     gate::Gate,
     pull::{Orders, Puller},
 };
@@ -66,6 +67,7 @@ struct Shared {
     settings: Settings,
     sinks: Arc<dyn Fn(CameraId) -> Box<dyn Sink> + Send + Sync>,
     gate: Arc<Gate>,
+    counts: Arc<Counts>,
     changes: broadcast::Sender<Change>,
     runtime: Handle,
     cameras: Mutex<HashMap<CameraId, Entry>>,
@@ -97,6 +99,7 @@ impl Cameras {
     ) -> Self {
         Self(Arc::new(Shared {
             gate: Arc::new(Gate::new(settings.connects_per_second)),
+            counts: Arc::default(),
             settings,
             sinks: Arc::new(sinks),
             changes: broadcast::Sender::new(CHANGES_KEPT),
@@ -145,6 +148,12 @@ impl Cameras {
         self.0.lock().get(&id).map(|entry| entry.status.borrow().clone())
     }
 
+    /// What became of the connections so far, over all cameras: names in Prometheus naming without the `hewei_` prefix,
+    /// and counts.
+    pub fn counts(&self) -> [(&'static str, u64); 5] {
+        self.0.counts.all()
+    }
+
     /// Every change of any camera's status from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<(CameraId, Status)> {
         self.0.changes.subscribe()
@@ -178,6 +187,7 @@ impl Shared {
         let puller = Puller {
             settings: self.settings.clone(),
             gate: self.gate.clone(),
+            counts: self.counts.clone(),
             sinks: self.sinks.clone(),
             orders: orders_here,
             status,

@@ -121,6 +121,11 @@ impl Live {
             .fold((0, 0), |(rooms, people), room| (rooms + 1, people + u64::from(room.people())))
     }
 
+    /// What became of connections to cameras, for metrics.
+    pub fn camera_counts(&self) -> [(&'static str, u64); 5] {
+        self.shared.cameras.counts()
+    }
+
     /// What a camera is doing.
     pub fn camera_status(&self, camera: CameraId) -> CameraStatus {
         self.shared
