@@ -100,6 +100,24 @@ async fn every_answer_has_the_strict_headers() {
 }
 
 #[tokio::test]
+async fn every_counter_that_the_limits_name_is_there() {
+    let server = TestServer::start().await;
+    let text = String::from_utf8(get("/metrics").to(server.address()).await.body.to_vec()).unwrap();
+    let limits = include_str!("../../../docs/limits.md");
+    let quoted: Vec<&str> = limits.split('`').skip(1).step_by(2).collect();
+    let named: Vec<&&str> = quoted.iter().filter(|word| word.starts_with("hewei_")).collect();
+    assert!(named.len() >= 30, "{named:?}");
+    for name in named {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name} is not in {text}");
+    }
+    for kind in hewei::refusals::Refusal::NAMES {
+        assert!(quoted.contains(kind), "docs/limits.md does not name {kind}");
+        assert!(text.contains(&format!("hewei_refused_total{{kind=\"{kind}\"}}")), "{kind}");
+    }
+    server.server.stop().await;
+}
+
+#[tokio::test]
 async fn numbers_are_for_the_networks_of_the_settings() {
     let server = TestServer::start().await;
     let proxied = get("/metrics").header("x-forwarded-for", "203.0.113.1").to(server.address()).await;
