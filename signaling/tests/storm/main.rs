@@ -93,8 +93,10 @@ async fn a_call_in_a_storm_loses_nothing() {
 
     let calm = tokio::time::sleep(std::time::Duration::from_secs(3));
     let ((), calm_cpu, calm_sent) = measured(&app.engine, calm).await;
+    let started = std::time::Instant::now();
     let (of_datagrams, storm_cpu, storm_sent) = measured(&app.engine, storm(DATAGRAMS, 2)).await;
     let of_datagrams = of_datagrams.unwrap();
+    let rate = DATAGRAMS as f64 / started.elapsed().as_secs_f64();
     table.push(("datagrams".to_owned(), DATAGRAMS as u64));
     table.extend(of_datagrams);
     let after_datagrams = resident();
@@ -111,7 +113,9 @@ async fn a_call_in_a_storm_loses_nothing() {
     println!("{outcome}");
     let forwarded = calm_cpu / calm_sent;
     let refused = (storm_cpu - storm_sent * forwarded) / DATAGRAMS as f64;
-    println!("media CPU: {forwarded:.0} ns a forwarded packet, {refused:.0} ns a datagram of the storm");
+    println!(
+        "media CPU: {forwarded:.0} ns a forwarded packet, {refused:.0} ns a datagram of the storm, {rate:.0} a second"
+    );
     for (what, bytes) in
         [("before", before), ("after the datagrams", after_datagrams), ("after everything", after)]
     {

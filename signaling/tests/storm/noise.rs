@@ -39,11 +39,11 @@ impl Noise {
         bad
     }
 
-    /// Text, broken in one to three ways: cut off, lines gone, doubled or moved, numbers beyond all bounds, brackets,
+    /// Text, broken in four to six ways, so that most of it is beyond reading: cut off, lines gone, doubled or moved, numbers beyond all bounds, brackets,
     /// bytes that are not UTF-8's business.
     pub fn broken(&mut self, good: &str) -> String {
         let mut text = good.to_owned();
-        for _ in 0..self.below(3) + 1 {
+        for _ in 0..self.below(3) + 4 {
             let lines: Vec<&str> = text.split_inclusive('\n').collect();
             let at = self.below(lines.len());
             text = match self.below(8) {
