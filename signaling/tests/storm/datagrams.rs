@@ -73,7 +73,7 @@ pub fn storm(engine: &Engine, call: &Call, count: usize, seed: u64) -> Vec<(Stri
                 let good = noise.pick(&captured);
                 good[..noise.below(good.len())].to_vec()
             }
-            4 | 5 | 6 => {
+            4..=6 => {
                 let good = noise.pick(&captured);
                 noise.flipped(good)
             }
