@@ -21,6 +21,8 @@ use crate::{client::Client, noise::Noise, server::TestServer};
 
 /// Messages of one WebSocket, hello and leave apart: its burst is thirty.
 const A_SOCKET: usize = 24;
+/// Requests of one token, by WHIP and by the API: a fraction of its burst.
+const A_TOKEN: usize = 8;
 const AT_ONCE: usize = 8;
 /// What a parser says; with any other answer the bytes never came so far.
 const PARSERS_SAY: [&str; 5] = ["answer", "invalid_offer", "malformed_message", "invalid", "too_large"];
@@ -46,7 +48,8 @@ pub async fn storm(server: &TestServer, count: usize, seed: u64) -> Vec<(String,
     for task in 0..AT_ONCE {
         let share = count / 2 / AT_ONCE;
         let (address, answers) = (server.address(), answers.clone());
-        let (mediator, administrator) = (server.token(Role::Mediator), server.token(Role::Administrator));
+        let pair = |_| (server.token(Role::Mediator), server.token(Role::Administrator));
+        let pairs: Vec<_> = (0..share.div_ceil(A_TOKEN)).map(pair).collect();
         let sockets = (2 * share).div_ceil(A_SOCKET);
         let tokens: Vec<String> = (0..sockets).map(|_| server.token(Role::Mediator)).collect();
         let mut noise = Noise::new(seed * 1_000 + task as u64);
@@ -56,20 +59,21 @@ pub async fn storm(server: &TestServer, count: usize, seed: u64) -> Vec<(String,
                 socket(address, &token, room, &offers, &mut noise, &answers).await;
             }
             let mut web = Web::new(address);
-            for _ in 0..share {
+            for round in 0..share {
+                let (mediator, administrator) = &pairs[round / A_TOKEN];
                 let sdp = {
                     let good = noise.pick(&offers).clone();
                     noise.broken(&good)
                 };
                 let path = format!("/whip/{room}");
-                let (answer, location) = web.post(&path, &mediator, "application/sdp", sdp).await;
+                let (answer, location) = web.post(&path, mediator, "application/sdp", sdp).await;
                 answers.count("offer by WHIP", &answer);
                 if let Some(location) = location {
-                    web.delete(&location, &mediator).await;
+                    web.delete(&location, mediator).await;
                 }
                 let (path, good) = noise.pick(&bodies()).clone();
                 let body = noise.broken(&good);
-                let (answer, _) = web.post(path, &administrator, "application/json", body).await;
+                let (answer, _) = web.post(path, administrator, "application/json", body).await;
                 answers.count("JSON by HTTP", &answer);
             }
         });
