@@ -321,6 +321,44 @@ withServer('no room for recordings is said to those who can do something about i
   }
 }, { HEWEI_RECORDING_RESERVE_MB: String(RESERVE_MB) })
 
+withServer('a sitting that was interrupted shows its parts, and when it stopped', async (sitDown) => {
+  const token = await server.token('mediator', { name: '王调解员' })
+  const { roomId } = await server.openRoom(token)
+  const mediator = await sitDown('王调解员')
+  await mediator.enter(server, token, `/room/${roomId}`)
+  const sends = () => until('a second of picture went out', () =>
+    mediator.page.evaluate(async () => {
+      if (window.__hewei.pc?.connectionState !== 'connected') return false
+      for (const item of (await window.__hewei.pc.getStats()).values()) {
+        if (item.type === 'outbound-rtp' && item.kind === 'video' && item.framesSent > 30) return true
+      }
+      return false
+    }))
+  await mediator.page.locator('[data-testid=rec-state][data-recording=true]').waitFor()
+  await sends()
+  await mediator.page.evaluate(() => (window.__hewei.pc.old = true))
+  await server.kill()
+  await server.again()
+  await until('a connection of the new server', () => mediator.page.evaluate(() => !!window.__hewei.pc && !window.__hewei.pc.old))
+  await mediator.page.locator('[data-testid=rec-state][data-recording=true]').waitFor()
+  await sends()
+  await mediator.get('end-session').click()
+  await mediator.get('end-confirm').click()
+  await mediator.get('to-case').click()
+  const parts = mediator.get('sitting').getByTestId('case-recording')
+  await until('two sealed parts', async () => {
+    const states = await parts.evaluateAll((all) => all.map((one) => one.dataset.state))
+    assert.deepEqual(states, ['sealed', 'sealed'])
+    return true
+  })
+  await mediator.get('sitting').getByText('中断后分为 2 段').waitFor()
+  await parts.first().getByTestId('recording-detail').getByText('中断').waitFor()
+  await parts.first().getByTestId('verify').click()
+  await parts.first().locator('[data-testid=verify-result][data-verdict=intact]').waitFor()
+  await parts.first().getByTestId('interruption').getByText('此后的内容不在这一段里').waitFor()
+  assert.equal(await parts.nth(1).getByTestId('interruption').count(), 0)
+})
+
 /** Nothing reaches past the sides of the screen. */
 async function assertFits(page, person) {
   const { scroll, width, outside } = await person.page.evaluate(() => {

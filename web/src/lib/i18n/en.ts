@@ -493,7 +493,7 @@ export const en: Record<Key, string> = {
   'case.incomplete': 'Incomplete: something is missing',
   'case.verify_counts': 'Checked {files} files, {lines} journal lines and {seals} seals.',
   'case.verify_scope': 'This shows whether anything changed since sealing, not whether what was said is true.',
-  'case.interrupted': 'Interrupted at {interrupted}; recovered and sealed at {recovered}.',
+  'case.interrupted': 'Interrupted at {interrupted} when the server stopped; recovered and sealed at {recovered}. Nothing after that moment is in this part.',
   'case.interrupted_lost': 'The disk had lost {bytes} recorded bytes.',
   'case.signed': 'Signed by {name} at {time}',
   'case.finding_at': 'from {time}',

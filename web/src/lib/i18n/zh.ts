@@ -491,7 +491,7 @@ export const zh = {
   'case.incomplete': '不完整：有内容缺失',
   'case.verify_counts': '核对了 {files} 个文件、{lines} 条记录、{seals} 个签封。',
   'case.verify_scope': '核验说明封存后有没有改动，不说明所讲是否属实。',
-  'case.interrupted': '录制于 {interrupted} 意外中断，{recovered} 恢复并封存。',
+  'case.interrupted': '录制在 {interrupted} 因服务器中断，{recovered} 恢复并封存。此后的内容不在这一段里。',
   'case.interrupted_lost': '磁盘丢失了已录下的 {bytes} 字节。',
   'case.signed': '{name} 于 {time} 签封',
   'case.finding_at': '从 {time} 起',
