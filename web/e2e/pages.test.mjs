@@ -18,9 +18,9 @@ before(async () => {
 after(() => browser.close())
 
 /** A test with a server of its own and people who are gone after it. */
-function withServer(name, body, settings) {
+function withServer(name, body, settings, how) {
   test(name, async () => {
-    server = await Server.start(settings)
+    server = await Server.start(settings, how)
     const people = []
     const sitDown = async (who, options) => {
       const person = await Person.sitDown(browser, who, options)
@@ -166,7 +166,7 @@ withServer('an invitation works once, and says so the next time', async (sitDown
   await third.page.getByText('这个链接不完整').waitFor()
 })
 
-withServer('without a token every page says how to get in, and asks for nothing', async (sitDown) => {
+withServer('without a token every page says how to get in, and asks only whether this is a demo', async (sitDown) => {
   const token = await server.token('mediator')
   const { caseId, roomId } = await server.openRoom(token)
   const stranger = await sitDown('stranger')
@@ -177,8 +177,10 @@ withServer('without a token every page says how to get in, and asks for nothing'
     await stranger.get('sign-in').waitFor()
     await stranger.get('for-parties').waitFor()
   }
-  assert.deepEqual(asked.filter((path) => path.startsWith('/api/')), [])
-  stranger.assertQuiet()
+  assert.deepEqual([...new Set(asked.filter((path) => path.startsWith('/api/')))], ['/api/v1/demo'])
+  await stranger.page.goto(`${server.url}/demo`)
+  await stranger.get('demo-none').waitFor()
+  stranger.assertQuiet(REFUSED)
 
   const forger = await sitDown('forger')
   await forger.page.goto(`${server.url}/enter#${token.slice(0, -2)}xx`)
@@ -358,6 +360,25 @@ withServer('a sitting that was interrupted shows its parts, and when it stopped'
   await parts.first().getByTestId('interruption').getByText('此后的内容不在这一段里').waitFor()
   assert.equal(await parts.nth(1).getByTestId('interruption').count(), 0)
 })
+
+withServer('a demo shows whom one may be, each in a window of its own', async (sitDown) => {
+  const visitor = await sitDown('visitor', { viewport: PHONE })
+  await visitor.page.goto(server.url)
+  await visitor.get('demo').waitFor()
+  assert.equal(new URL(visitor.page.url()).pathname, '/demo')
+  const roles = await visitor.get('demo-link').evaluateAll((all) => all.map((one) => one.dataset.role))
+  const staff = ['mediator', 'lawyer', 'leader', 'operator', 'auditor', 'administrator']
+  assert.deepEqual([...roles].sort(), [...staff, 'party', 'party'].sort())
+  await assertFits('demo', visitor)
+  for (const id of ['demo-start', 'demo-wall']) {
+    const [opened] = await Promise.all([visitor.context.waitForEvent('page'), visitor.get(id).click()])
+    await opened.getByTestId(id === 'demo-start' ? 'enter-room' : 'open-wall').waitFor()
+  }
+  // Two windows, two people: neither took the other's place.
+  await visitor.page.bringToFront()
+  assert.equal(new URL(visitor.page.url()).pathname, '/demo')
+  visitor.assertQuiet()
+}, {}, { command: 'demo' })
 
 /** What a page says, but for the technical lines: those name actions, as the audit log does. */
 function plainText(person) {

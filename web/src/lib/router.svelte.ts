@@ -6,6 +6,7 @@ export type Route =
   | { page: 'enter' }
   | { page: 'setup' }
   | { page: 'account' }
+  | { page: 'demo' }
   | { page: 'room'; id: string }
   | { page: 'wall'; id: string }
   | { page: 'case'; id: string }
@@ -22,7 +23,7 @@ export function parse(path: string): Route {
   return { page: 'missing' }
 }
 
-const PAGES = ['join', 'enter', 'setup', 'account'] as const
+const PAGES = ['join', 'enter', 'setup', 'account', 'demo'] as const
 
 function isPage(word: string): word is (typeof PAGES)[number] {
   return (PAGES as readonly string[]).includes(word)
