@@ -406,7 +406,11 @@ impl Connection {
     pub fn check(&mut self, now: Instant) {
         let to: Vec<SocketAddr> = self.server.map_or_else(|| self.candidates.clone(), |server| vec![server]);
         for to in to {
-            let Ok((transaction, datagram)) = stun::request(&self.credentials, &*self.provider) else {
+            // Every path is tried, and the first that answers nominated (RFC 8445, section 8.1.1): nominating all of
+            // them would have the server send to the last.
+            let nominate = self.server.is_some();
+            let Ok((transaction, datagram)) = stun::request(&self.credentials, &*self.provider, nominate)
+            else {
                 continue;
             };
             if self.transactions.len() == TRANSACTIONS_MAX {
@@ -426,7 +430,7 @@ impl Connection {
         if matches!(self.state, State::Checking) {
             self.server = Some(from);
             self.state = State::Handshaking;
-            self.check_at = Some(now + RENEW_EVERY);
+            self.check(now);
             if let Err(error) = self.dtls.connect(now) {
                 self.over(error);
             }

@@ -30,10 +30,12 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// A binding request that nominates; and its transaction, by which the answer is known.
+/// A binding request, with which the path it takes is nominated or only tried; and its transaction, by which the answer
+/// is known.
 pub(crate) fn request(
     credentials: &Credentials,
     provider: &dyn RTCCryptoProvider,
+    nominate: bool,
 ) -> rtc_shared::error::Result<(TransactionId, Vec<u8>)> {
     let mut request = Message::new();
     let transaction = TransactionId(random());
@@ -46,7 +48,9 @@ pub(crate) fn request(
     request.build(&setters)?;
     request.add(ATTR_PRIORITY, &PRIORITY.to_be_bytes());
     request.add(ATTR_ICE_CONTROLLING, &random::<8>());
-    request.add(ATTR_USE_CANDIDATE, &[]);
+    if nominate {
+        request.add(ATTR_USE_CANDIDATE, &[]);
+    }
     MessageIntegrity::new_short_term_integrity_with_provider(
         credentials.remote_pwd.clone(),
         provider.crypto(),

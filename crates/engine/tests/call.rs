@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{collections::BTreeSet, net::UdpSocket, time::Duration};
+use std::{collections::BTreeSet, net::{IpAddr, UdpSocket}, time::Duration};
 
 use hewei_client::SrtpProtectionProfile;
 use hewei_engine::{CloseReason, Config, Engine, Event, Offer, OfferError, SlotFill, tap};
@@ -15,10 +15,14 @@ const WAIT: Duration = Duration::from_secs(10);
 const NOTHING: Duration = Duration::from_millis(300);
 
 fn start(shards: usize) -> (Engine, Receiver<Event>) {
+    start_at([127, 0, 0, 1].into(), vec![[127, 0, 0, 1].into()], shards)
+}
+
+fn start_at(bind: IpAddr, candidates: Vec<IpAddr>, shards: usize) -> (Engine, Receiver<Event>) {
     Engine::start(Config {
         port: 0,
-        bind: [127, 0, 0, 1].into(),
-        candidates: vec![[127, 0, 0, 1].into()],
+        bind,
+        candidates,
         shards,
         video_codecs: vec![Codec::H264, Codec::Vp8],
     })
@@ -44,6 +48,18 @@ async fn event<T>(events: &mut Receiver<Event>, mut wanted: impl FnMut(Event) ->
 
 const PUBLISHER: Shape = Shape { publish: true, slots: 0, gcm: true, lost: None };
 const VIEWER: Shape = Shape { publish: false, slots: 1, gcm: true, lost: None };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_several_addresses_is_reached_at_one() {
+    let loopback: Vec<IpAddr> = (1..=4).map(|host| [127, 0, 0, host].into()).collect();
+    let (engine, _events) = start_at([0, 0, 0, 0].into(), loopback, 2);
+    let room = RoomId::generate();
+    engine.open_room(room);
+    for _ in 0..3 {
+        // It joins when it is through, and panics otherwise.
+        Client::join(&engine, room, PUBLISHER).await;
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_go_to_the_audience_and_to_nobody_else() {
