@@ -13,7 +13,7 @@ fn main() -> io::Result<()> {
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
     let given = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse::<u64>().ok());
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    println!("cargo:rustc-env=HEWEI_BUILT_AT={}", given.unwrap_or_else(now));
+    println!("cargo:rustc-env=BUILT_AT_UNIX_S={}", given.unwrap_or_else(now));
     let dist = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../web/dist");
     // Made when it is missing: cargo would otherwise run this at every build.
     fs::create_dir_all(&dist)?;

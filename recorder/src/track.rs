@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long a missing packet is waited for: NACK and RTX have come by then or never will.
-const REORDER_WAIT: Duration = Duration::from_secs(2);
+const REORDER_WAIT: Duration = Duration::from_millis(800);
 /// Packets kept behind a hole: two seconds of 20 Mbit/s in packets of 1,200 bytes.
 const REORDER_PACKETS_MAX: usize = 4_096;
 const SECOND_NS: u64 = 1_000_000_000;

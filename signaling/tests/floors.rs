@@ -15,6 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["hewei-sfu", "hewei-peer", "hewei-wall", "hewei-casework", "hewei-evidence", "hewei-api"],
     &["hewei-engine", "hewei-cameras", "hewei-store", "hewei-transcode", "hewei-client"],
     &["hewei-recorder", "hewei", "hewei-benches"],
+    &["hewei-fuzz"],
 ];
 
 /// The only imports between neighbours: the server runs the recorder in its own process.

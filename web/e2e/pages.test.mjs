@@ -362,6 +362,8 @@ withServer('a sitting that was interrupted shows its parts, and when it stopped'
 })
 
 withServer('a demo shows whom one may be, each in a window of its own', async (sitDown) => {
+  // It listens before the demo is in it.
+  await until('the demo is there', async () => (await fetch(`${server.url}/api/v1/demo`)).ok)
   const visitor = await sitDown('visitor', { viewport: PHONE })
   await visitor.page.goto(server.url)
   await visitor.get('demo').waitFor()

@@ -2,7 +2,11 @@
 
 mod support;
 
-use std::{collections::BTreeSet, net::{IpAddr, UdpSocket}, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, UdpSocket},
+    time::Duration,
+};
 
 use hewei_client::SrtpProtectionProfile;
 use hewei_engine::{CloseReason, Config, Engine, Event, Offer, OfferError, SlotFill, tap};
@@ -19,14 +23,8 @@ fn start(shards: usize) -> (Engine, Receiver<Event>) {
 }
 
 fn start_at(bind: IpAddr, candidates: Vec<IpAddr>, shards: usize) -> (Engine, Receiver<Event>) {
-    Engine::start(Config {
-        port: 0,
-        bind,
-        candidates,
-        shards,
-        video_codecs: vec![Codec::H264, Codec::Vp8],
-    })
-    .expect("starts")
+    Engine::start(Config { port: 0, bind, candidates, shards, video_codecs: vec![Codec::H264, Codec::Vp8] })
+        .expect("starts")
 }
 
 fn to(clients: &[&Client], recorder: bool) -> Audience {

@@ -64,7 +64,7 @@ pub(super) async fn gather(context: &Context) -> Facts {
 
 /// When this program was built (see `build.rs`).
 fn built_at() -> OffsetDateTime {
-    let seconds = env!("HEWEI_BUILT_AT").parse().unwrap_or(0);
+    let seconds = env!("BUILT_AT_UNIX_S").parse().unwrap_or(0);
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 

@@ -85,6 +85,10 @@ fn a_new_installation_is_healthy_and_stays_as_it_was() {
 fn a_running_server_is_asked_and_not_disturbed() {
     let installation = Installation::new();
     let serving = Serving::start(&installation);
+    // Written once the server listens.
+    while !installation.storage().join("setup-link").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     let before = listed(&installation);
     let report = installation.doctor(&[]);
     report.assert_healthy();
