@@ -25,6 +25,7 @@ const BACK_MAX_MS = 15_000
 const BACK_GIVE_UP_MS = 60_000
 /** What may be missing at the end of a track, of what the others received of it. */
 const MISSING_MAX_MS = 2_000
+const LISTEN_EVERY_MS = 150
 /** Long enough for a media connection to be given up, while the socket keeps being tried. */
 const LONG_OUTAGE_MS = 12_000
 
@@ -151,12 +152,23 @@ class Story {
 
   async isKilled() {
     for (let n = 1; n < CRASHES; n += 1) {
-      await sleep(1_000 + 3_000 * this.#random())
+      await this.listen(1_000 + 3_000 * this.#random())
       await this.crash(() => undefined)
     }
     const all = this.kills.flatMap(({ back }) => Object.values(back))
     assert.ok(median(all) <= BACK_MEDIAN_MS, `half were back after ${median(all)} ms`)
     assert.ok(Math.max(...all) <= BACK_MAX_MS, `somebody was back after ${Math.max(...all)} ms only`)
+  }
+
+  /** Lets the call go on, and keeps when packets of each source came to the others. */
+  async listen(ms) {
+    this.arrivals = {}
+    const until = Date.now() + ms
+    while (Date.now() < until) {
+      await Promise.all(this.people.map(({ page }) => page.evaluate(mark)))
+      for (const [source, at] of Object.entries(await this.lastHeard())) (this.arrivals[source] ??= new Set()).add(at)
+      await sleep(LISTEN_EVERY_MS)
+    }
   }
 
   /** One kill: everybody must be back. `meanwhile` is what is looked at while there is no server. */
@@ -167,7 +179,7 @@ class Story {
     await meanwhile()
     const since = this.listensSince
     this.listensSince = await this.server.again()
-    const kill = { at, heard, ran: at - since, back: {} }
+    const kill = { at, heard, arrivals: this.arrivals ?? {}, ran: at - since, back: {} }
     this.kills.push(kill)
     await this.allBack(kill.back)
   }
@@ -294,7 +306,11 @@ class Story {
           const source = `${name} ${kind}`
           // A track that is not there at all misses everything since the server came.
           const end = ends[source] ?? kill.at - kill.ran
-          kill.missing.push({ source, byKill: kill.at - end, byPackets: kill.heard[source] - end })
+          // Chromium's made-up camera stands still for seconds at times, for every page of a browser at once: what was
+          // not sent is not missing.
+          const next = Math.min(kill.heard[source], ...[...(kill.arrivals[source] ?? [])].filter((at) => at > end))
+          const sent = kill.arrivals[source] ? Math.max(end, next - LISTEN_EVERY_MS) : end
+          kill.missing.push({ source, byKill: kill.at - end, byPackets: kill.heard[source] - sent })
         }
       }
       worst.push(...kill.missing.filter(({ byPackets }) => !(byPackets <= MISSING_MAX_MS)).map((one) => ({ index, ...one })))
