@@ -6,6 +6,8 @@ use std::{
     str::FromStr,
 };
 
+use axum::http::HeaderMap;
+
 use crate::config::Config;
 
 /// Addresses that another host could use: neither loopback nor bound to one link.
@@ -45,6 +47,13 @@ pub fn candidates(config: &Config, machine: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
         candidates.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     candidates
+}
+
+/// Whether a proxy says that it passes somebody else's request on. One that is set up to say nothing is not told apart.
+pub fn through_proxy(headers: &HeaderMap) -> bool {
+    const TOLD_BY: [&str; 6] =
+        ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
+    TOLD_BY.iter().any(|name| headers.contains_key(*name))
 }
 
 /// What one subscriber has: an IPv4 address, or the /64 of an IPv6 one. An IPv4 address may come written as IPv6.

@@ -352,14 +352,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let manager = Manager::of_environment();
     let server = Server::start(config).await?;
     if let Some(link) = server.setup_link() {
-        // Never to the log, which others may read.
-        let shown = print(&format!(
-            "首次设置：请在 24 小时内打开下面的链接，设置第一位管理员。\n\
-             First set-up: open this link within 24 hours to make the first administrator.\n{link}"
-        ));
-        if shown.is_err() {
-            tracing::warn!(
-                "nobody reads the output; the set-up link is in the storage folder, in `setup-link`"
+        // Only to a person: what a service prints is kept in a journal, which others may read.
+        if std::io::stdout().is_terminal() {
+            print(&format!(
+                "首次设置：请在 24 小时内打开下面的链接，设置第一位管理员。\n\
+                 First set-up: open this link within 24 hours to make the first administrator.\n{link}"
+            ))?;
+        } else {
+            tracing::info!(
+                "there is no administrator yet: `hewei setup-link` prints the link to make the first"
             );
         }
     }

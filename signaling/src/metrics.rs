@@ -18,7 +18,7 @@ use axum::{
 
 use hewei_store::{RecordingState, Store};
 
-use crate::{problem::Problem, state::App};
+use crate::{addresses, problem::Problem, state::App};
 
 const COUNTS_AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -77,7 +77,7 @@ pub async fn metrics(
     headers: HeaderMap,
 ) -> Response {
     // Through a proxy it is somebody else who asks, whom nobody here can check.
-    let proxied = headers.contains_key(header::FORWARDED) || headers.contains_key("x-forwarded-for");
+    let proxied = addresses::through_proxy(&headers);
     let allowed = app.config.http.metrics_from.iter().any(|network| network.contains(peer.ip()));
     if proxied || !allowed {
         return Problem::new(

@@ -1,8 +1,9 @@
 //! What the page `/demo` shows: the links by role, and whether the robots are there.
 //!
 //! **The links are keys**, and whoever has the page has them all. So they are given only to a browser on this machine:
-//! the connection must come from loopback, and `Host` must name loopback, which neither another site that points its
-//! name at 127.0.0.1 nor a proxy for the outside world does. Everybody else is told to ask who runs the demo.
+//! the connection must come from loopback, `Host` must name loopback, which another site that points its name at
+//! 127.0.0.1 does not, and no proxy may say that it passes a request on. A proxy that rewrites `Host` and says nothing is
+//! not told apart: a demo does not belong behind one. Everybody else is told to ask who runs the demo.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -24,7 +25,7 @@ use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
 use super::{LINK_LIFETIME, STAFF, robots::Status, staff_link};
-use crate::{problem::Problem, rest::cases::make_invitation, state::App};
+use crate::{addresses, problem::Problem, rest::cases::make_invitation, state::App};
 
 /// The page of a running demo; of a normal server there is none.
 #[derive(Default)]
@@ -126,7 +127,10 @@ pub async fn demo(
 ) -> Result<Response, Problem> {
     let contents = app.demo.0.get().ok_or_else(|| Problem::not_found("demo"))?;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let demo = if peer.ip().to_canonical().is_loopback() && host.is_some_and(names_loopback) {
+    let local = peer.ip().to_canonical().is_loopback()
+        && host.is_some_and(names_loopback)
+        && !addresses::through_proxy(&headers);
+    let demo = if local {
         Demo {
             local: true,
             links: contents.links(&app).await?,

@@ -56,6 +56,32 @@ fn check_config_says_good_or_one_line() {
     );
 }
 
+#[tokio::test]
+async fn the_first_set_up_link_is_in_nothing_that_a_service_manager_keeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = hewei(folder.path(), &["serve"]);
+    serve
+        .env("HEWEI_HTTP_LISTEN", "127.0.0.1:0")
+        .env("HEWEI_MEDIA_PORT", "0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut serve = tokio::process::Command::from(serve).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(serve.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    let told = async {
+        while !said.contains("hewei setup-link") {
+            said += &lines.next_line().await.unwrap().expect("it runs on");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.unwrap();
+    let link = std::fs::read_to_string(folder.path().join("data/setup-link")).unwrap();
+    let (_, code) = link.trim().split_once('#').unwrap();
+    serve.start_kill().unwrap();
+    let output = serve.wait_with_output().await.unwrap();
+    assert!(!said.contains(code) && !text(&output.stdout).contains(code));
+    assert!(output.stdout.is_empty(), "{}", text(&output.stdout));
+}
+
 #[test]
 fn the_openapi_document_in_the_tree_is_the_one_of_this_program() {
     let folder = tempfile::tempdir().unwrap();

@@ -71,6 +71,12 @@ async fn the_demo_prints_links_that_work_and_takes_its_cameras_with_it() {
     let foreign = raw_get(address, "demo.example", "/api/v1/demo").await;
     assert!(foreign.contains("\"local\":false") && foreign.contains("\"links\":[]"), "{foreign}");
     assert!(!foreign.contains("enter#") && !foreign.contains("join#"), "{foreign}");
+    for (told_by, value) in
+        [("x-real-ip", "203.0.113.1"), ("via", "1.1 proxy"), ("x-forwarded-proto", "https")]
+    {
+        let proxied = get("/api/v1/demo").header(told_by, value).to(address).await.json();
+        assert_eq!((&proxied["local"], &proxied["links"]), (&json!(false), &json!([])), "{told_by}");
+    }
 
     for party in ["Party A", "Party B"] {
         let link = link(party);
