@@ -17,7 +17,7 @@ use crate::addresses;
 
 pub use self::{
     requests::{Asker, RequestLimits},
-    sign_in::SignInLimits,
+    sign_in::{Admitted, SignInLimits},
 };
 
 /// Tries at once, and how long it takes to win one back.
@@ -47,6 +47,13 @@ struct Buckets {
 struct Address {
     wrong: Bucket,
     right: Bucket,
+}
+
+/// Which buckets a try was taken from.
+#[derive(Debug, Clone, Copy)]
+struct Charged {
+    all: bool,
+    address: bool,
 }
 
 struct Bucket {
@@ -91,6 +98,16 @@ impl JoinLimits {
     /// Whether `address` may try now. The try counts as a wrong one until [`JoinLimits::was_right`], so that many at
     /// once get no further than one after another.
     pub fn admit(&self, address: IpAddr, now: Instant) -> bool {
+        self.charge(address, true, now).is_some()
+    }
+
+    /// The code was a right one: it costs the bucket of right ones instead.
+    pub fn was_right(&self, address: IpAddr) {
+        self.give_back(address, Charged { all: true, address: true });
+    }
+
+    /// Takes a try from the bucket of `address`, and from that of all if it is to be asked. Says which of both paid.
+    fn charge(&self, address: IpAddr, of_all: bool, now: Instant) -> Option<Charged> {
         let network = addresses::network(address);
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Buckets { all, addresses } = &mut *buckets;
@@ -98,29 +115,36 @@ impl JoinLimits {
             // Those that are full again need no memory.
             addresses.retain(|_, address| !(address.wrong.is_full(now) && address.right.is_full(now)));
         }
-        if !all.has_one(now) {
-            return false;
+        if of_all && !all.has_one(now) {
+            return None;
         }
-        if addresses.len() < ADDRESSES_MAX || addresses.contains_key(&network) {
+        let remembered = addresses.len() < ADDRESSES_MAX || addresses.contains_key(&network);
+        if remembered {
             let address = addresses.entry(network).or_insert_with(|| Address {
                 wrong: Bucket::new(WRONG, now),
                 right: Bucket::new(RIGHT, now),
             });
             if !address.wrong.has_one(now) || !address.right.has_one(now) {
-                return false;
+                return None;
             }
             address.wrong.left -= 1.0;
         }
-        all.left -= 1.0;
-        true
+        if of_all {
+            all.left -= 1.0;
+        }
+        Some(Charged { all: of_all, address: remembered })
     }
 
-    /// The code was a right one: it costs the bucket of right ones instead.
-    pub fn was_right(&self, address: IpAddr) {
+    /// Gives back what a right one was charged as a wrong one, and no more.
+    fn give_back(&self, address: IpAddr, charged: Charged) {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.all.give_back();
+        if charged.all {
+            buckets.all.give_back();
+        }
         if let Some(address) = buckets.addresses.get_mut(&addresses::network(address)) {
-            address.wrong.give_back();
+            if charged.address {
+                address.wrong.give_back();
+            }
             address.right.left -= 1.0;
         }
     }

@@ -1,8 +1,9 @@
 //! How often somebody may try a password.
 //!
-//! Guessing is held up in three places: by address, as with invitations; by address and user name together; and by
-//! user name. The last two would let a stranger lock somebody out by guessing badly on purpose. So a place from which
-//! the right password came before has only its own tries: strangers elsewhere do not use them up.
+//! Guessing is held up in four places: by address, and of all addresses together, as with invitations; by address and
+//! user name together; and by user name. By that of all, and by the name's, strangers could lock somebody out who guess
+//! badly on purpose. So a place from which the right password came before has only its own tries: strangers elsewhere
+//! do not use them up.
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Bucket, JoinLimits, Rate};
+use super::{Bucket, Charged, JoinLimits, Rate};
 use crate::addresses;
 
 /// Of one user name from one address.
@@ -51,6 +52,16 @@ struct Place {
     known: bool,
 }
 
+/// A try that may be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted {
+    /// The right password came from there before.
+    pub known: bool,
+    /// The name's own bucket paid for it.
+    name: bool,
+    address: Charged,
+}
+
 impl SignInLimits {
     /// With full buckets.
     pub fn new(now: Instant) -> Self {
@@ -67,9 +78,9 @@ impl SignInLimits {
         }
     }
 
-    /// Whether a password for `username` may be tried from `address` now; if so, whether the right one came from there
-    /// before, and if not, how long to wait. It counts as wrong until [`SignInLimits::was_right`].
-    pub fn admit(&self, address: IpAddr, username: &str, now: Instant) -> Result<bool, Duration> {
+    /// Whether a password for `username` may be tried from `address` now; if not, how long to wait. It counts as wrong
+    /// until [`SignInLimits::was_right`].
+    pub fn admit(&self, address: IpAddr, username: &str, now: Instant) -> Result<Admitted, Duration> {
         let (pair, name) = self.keys(address, username);
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let Names { buckets, refused, swept, .. } = &mut *names;
@@ -95,27 +106,28 @@ impl SignInLimits {
                 false => wait = wait.max(Some(place.bucket.until_one())),
             }
         }
-        if wait.is_none() && !self.addresses.admit(address, now) {
-            wait = Some(ADDRESS_WAIT);
-        }
-        if let Some(wait) = wait {
-            *refused += 1;
-            return Err(wait);
-        }
-        for key in taken {
-            if let Some(place) = buckets.get_mut(&key) {
+        // Who has to wait for a bucket of the name is not charged for the address.
+        let charged = match wait {
+            None => self.addresses.charge(address, !known, now).ok_or(ADDRESS_WAIT),
+            Some(wait) => Err(wait),
+        };
+        let charged = charged.inspect_err(|_| *refused += 1)?;
+        for key in &taken {
+            if let Some(place) = buckets.get_mut(key) {
                 place.bucket.left -= 1.0;
             }
         }
-        Ok(known)
+        Ok(Admitted { known, name: taken.contains(&name), address: charged })
     }
 
-    /// It was the right one: the tries are given back, and the place is known from here on.
-    pub fn was_right(&self, address: IpAddr, username: &str, now: Instant) {
-        self.addresses.was_right(address);
+    /// It was the right one: what it was charged is given back, and the place is known from here on.
+    pub fn was_right(&self, address: IpAddr, username: &str, admitted: Admitted, now: Instant) {
+        self.addresses.give_back(address, admitted.address);
         let (pair, name) = self.keys(address, username);
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = names.buckets.get_mut(&name) {
+        if admitted.name
+            && let Some(place) = names.buckets.get_mut(&name)
+        {
             place.bucket.give_back();
         }
         if let Some(place) = names.buckets.get_mut(&pair) {
@@ -154,6 +166,12 @@ mod tests {
         IpAddr::from([10, 0, n, 1])
     }
 
+    /// The owner signs in.
+    fn was_right(limits: &SignInLimits, address: IpAddr, now: Instant) {
+        let admitted = limits.admit(address, "wang", now).expect("admitted");
+        limits.was_right(address, "wang", admitted, now);
+    }
+
     #[test]
     fn one_place_guesses_a_few_times_and_then_slowly() {
         let start = Instant::now();
@@ -171,13 +189,42 @@ mod tests {
     fn nobody_is_locked_out_by_strangers_elsewhere() {
         let start = Instant::now();
         let limits = SignInLimits::new(start);
-        assert_eq!(limits.admit(address(250), "wang", start), Ok(false));
-        limits.was_right(address(250), "wang", start);
+        was_right(&limits, address(250), start);
         for stranger in 0..200 {
             while limits.admit(address(stranger), "wang", start).is_ok() {}
         }
         assert!(limits.admit(address(201), "wang", start).is_err(), "the name's own bucket is empty");
-        assert_eq!(limits.admit(address(250), "wang", start), Ok(true), "the owner's place has its own");
+        let owner = limits.admit(address(250), "wang", start);
+        assert!(owner.is_ok_and(|owner| owner.known), "the owner's place has its own");
+    }
+
+    #[test]
+    fn nobody_is_locked_out_by_a_crowd_that_guesses_any_names() {
+        let start = Instant::now();
+        let limits = SignInLimits::new(start);
+        was_right(&limits, address(250), start);
+        let mut crowd = (0..20_000_u16).map(|n| IpAddr::from([172, 16, (n >> 8) as u8, n as u8]));
+        while crowd.next().is_some_and(|one| limits.admit(one, &one.to_string(), start).is_ok()) {}
+        assert!(limits.admit(address(1), "li", start).is_err(), "the bucket of all is empty");
+        let owner = limits.admit(address(250), "wang", start).expect("it is not asked of the bucket of all");
+        assert!(owner.known);
+        // Nor does it fill that bucket, and the name's, for the crowd.
+        limits.was_right(address(250), "wang", owner, start);
+        assert!(limits.admit(address(1), "li", start).is_err());
+        let tries = (0..50).filter(|_| limits.admit(address(250), "wang", start).is_ok()).count();
+        assert_eq!(tries, PAIR.burst as usize, "its own tries hold it");
+    }
+
+    #[test]
+    fn what_a_known_place_was_not_charged_is_not_given_back() {
+        let start = Instant::now();
+        let limits = SignInLimits::new(start);
+        was_right(&limits, address(250), start);
+        for stranger in 0..200 {
+            while limits.admit(address(stranger), "wang", start).is_ok() {}
+        }
+        was_right(&limits, address(250), start);
+        assert!(limits.admit(address(201), "wang", start).is_err(), "the name's own bucket is as empty");
     }
 
     #[test]

@@ -64,7 +64,7 @@ async fn check_password(
     username: &str,
     password: String,
 ) -> Result<(Account, String), Problem> {
-    let known =
+    let admitted =
         app.sign_in_limits.admit(peer.ip(), username, Instant::now()).map_err(Problem::too_many_tries)?;
     let found = app.store.account_to_sign_in(username).await?;
     let (account, hash) = match found {
@@ -73,10 +73,10 @@ async fn check_password(
     };
     // Longer than any password may be; what is compared takes its time all the same.
     let password = if password.len() > 1_024 { String::new() } else { password };
-    let right = app.passwords.matches(password, hash.clone(), known).await?;
+    let right = app.passwords.matches(password, hash.clone(), admitted.known).await?;
     match (account, hash) {
         (Some(account), Some(hash)) if right => {
-            app.sign_in_limits.was_right(peer.ip(), username, Instant::now());
+            app.sign_in_limits.was_right(peer.ip(), username, admitted, Instant::now());
             Ok((account, hash))
         }
         (account, _) => {
