@@ -2,7 +2,8 @@
 //!
 //! A sign-in is a random secret in a cookie that only the addresses below `/api/v1/session` get. It is exchanged for
 //! tokens of a quarter of an hour, which open everything else; ending the sign-in ends them and the connections that
-//! were opened with them, at once.
+//! were opened with them, at once. An ending is two things, in the database and in memory; [`to_the_end`] keeps them
+//! together.
 
 pub mod browser;
 pub mod cookie;
@@ -10,10 +11,11 @@ pub mod passwords;
 pub mod setup_link;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use hewei_model::{AccountId, Origin, SignInId};
+use hewei_model::{AccountId, InvitationId, LinkId, Origin, RoomId, SignInId};
 use hewei_store::{Account, SignIn, Store};
 use ring::rand::{SecureRandom, SystemRandom};
 use time::{Duration, OffsetDateTime};
+use tracing::Instrument;
 
 use crate::{auth::Claims, problem::Problem, state::App};
 
@@ -54,6 +56,20 @@ pub fn is_live(sign_in: &SignIn, now: OffsetDateTime) -> bool {
     now < sign_in.last_used_at + IDLE_MAX && now < sign_in.created_at + SIGN_IN_MAX
 }
 
+/// Until when it is remembered of a sign-in that ends now.
+pub fn remembered_until() -> OffsetDateTime {
+    OffsetDateTime::now_utc() + REMEMBERED
+}
+
+/// Does this work whether somebody waits for it or not. A request is dropped where it waits when its client goes away or
+/// its time is over; what ended in the database and not in memory would go on until the next start, and what was done
+/// would not be written down.
+pub async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(work.in_current_span()).await.map_err(|error| Problem::internal(&error))?
+}
+
 /// Writes down that there is a link, so that it is listed and can be ended. Other claims have their own rows.
 pub async fn keep_link(
     store: &Store,
@@ -92,38 +108,91 @@ impl App {
             last_used_at: now,
         };
         let claims = claims(account, &sign_in, now);
-        let detail = format!("from {}, {}", sign_in.address, sign_in.browser);
-        self.audit(&claims, "account.sign_in", account.id, None, &detail).await?;
         let secret = secret()?;
-        let made_room = self
-            .store
-            .add_sign_in(&sign_in, account.role, hash, &secret, now + REMEMBERED)
-            .await?
-            .ok_or_else(Problem::sign_in_failed)?;
-        self.forget_sign_ins(made_room);
-        Ok((secret, claims))
+        let (app, account, hash) = (self.clone(), account.clone(), hash.to_owned());
+        to_the_end(async move {
+            let detail = format!("from {}, {}", sign_in.address, sign_in.browser);
+            app.audit(&claims, "account.sign_in", account.id, None, &detail).await?;
+            let made_room = app
+                .store
+                .add_sign_in(&sign_in, account.role, &hash, &secret, remembered_until())
+                .await?
+                .ok_or_else(Problem::sign_in_failed)?;
+            app.forget_sign_ins(made_room);
+            Ok((secret, claims))
+        })
+        .await
     }
 
     /// Signs out one. False when it was not signed in.
     pub async fn end_sign_in(&self, id: SignInId) -> Result<bool, Problem> {
-        let ended = self.store.end_sign_in(id, OffsetDateTime::now_utc() + REMEMBERED).await?;
-        if ended {
-            self.forget_sign_ins(vec![id]);
-        }
-        Ok(ended)
+        let app = self.clone();
+        to_the_end(async move {
+            app.forget_sign_ins(vec![id]);
+            Ok(app.store.end_sign_in(id, remembered_until()).await?)
+        })
+        .await
     }
 
-    /// Signs an account out everywhere but for `except`. Says how many that were.
-    pub async fn end_sign_ins_of(
+    /// Signs an account out everywhere. Says how many sign-ins that were.
+    pub async fn end_sign_ins_of(&self, account: AccountId) -> Result<usize, Problem> {
+        let app = self.clone();
+        to_the_end(async move {
+            let ended = app.store.end_sign_ins_of(account, remembered_until()).await?;
+            let count = ended.len();
+            app.forget_sign_ins(ended);
+            Ok(count)
+        })
+        .await
+    }
+
+    /// Ends a link. False when there is none.
+    pub async fn end_link(&self, id: LinkId) -> Result<bool, Problem> {
+        let app = self.clone();
+        to_the_end(async move {
+            let Some(until) = app.store.link_until(id).await? else {
+                app.ended_before(Origin::Link(id)).await?;
+                return Ok(false);
+            };
+            app.tokens.revocations().end([Origin::Link(id)], until);
+            Ok(app.store.end_link(id).await?.is_some())
+        })
+        .await
+    }
+
+    /// Withdraws an invitation of a room, by which one gets tokens of this lifetime. Gives the name it was made for;
+    /// `None` when there is no such invitation, or it was withdrawn before.
+    pub async fn revoke_invitation(
         &self,
-        account: AccountId,
-        except: Option<SignInId>,
-    ) -> Result<usize, Problem> {
-        let until = OffsetDateTime::now_utc() + REMEMBERED;
-        let ended = self.store.end_sign_ins_of(account, except, until).await?;
-        let count = ended.len();
-        self.forget_sign_ins(ended);
-        Ok(count)
+        room: RoomId,
+        id: InvitationId,
+        token_lifetime: Duration,
+    ) -> Result<Option<String>, Problem> {
+        let app = self.clone();
+        to_the_end(async move {
+            if !app.store.has_invitation(room, id).await? {
+                return Ok(None);
+            }
+            let now = OffsetDateTime::now_utc();
+            // Longer than a token can be good that somebody got by it until now.
+            let until = now + token_lifetime + Duration::minutes(1);
+            app.tokens.revocations().end([Origin::Invitation(id)], until);
+            Ok(app.store.revoke_invitation(room, id, now, until).await?)
+        })
+        .await
+    }
+
+    /// Tells memory once more of what the database ended before, if it did.
+    pub async fn ended_before(&self, origin: Origin) -> Result<(), Problem> {
+        if let Some(until) = self.store.revoked_until(origin).await? {
+            self.tokens.revocations().end([origin], until);
+        }
+        Ok(())
+    }
+
+    /// Tells memory of sign-ins that end. Together with the database only, in [`to_the_end`].
+    pub fn forget_sign_ins(&self, ids: Vec<SignInId>) {
+        self.tokens.revocations().end(ids.into_iter().map(Origin::SignIn), remembered_until());
     }
 
     /// The account of a token, and which sign-in it is.
@@ -142,10 +211,5 @@ impl App {
         self.forget_sign_ins(ended);
         self.tokens.revocations().prune(now);
         self.store.prune_access(now).await
-    }
-
-    fn forget_sign_ins(&self, ids: Vec<SignInId>) {
-        let until = OffsetDateTime::now_utc() + REMEMBERED;
-        self.tokens.revocations().end(ids.into_iter().map(Origin::SignIn), until);
     }
 }

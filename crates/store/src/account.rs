@@ -1,10 +1,10 @@
 //! Accounts of the staff, and the one-time codes by which their passwords are chosen.
 
-use hewei_model::{AccountId, ParticipantId, Role};
+use hewei_model::{AccountId, ParticipantId, Role, SignInId};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::OffsetDateTime;
 
-use crate::{Error, Result, Store, row};
+use crate::{Error, Result, Store, row, sign_in};
 
 /// Somebody of the staff.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,28 @@ pub struct Account {
     pub created_at: OffsetDateTime,
     /// When somebody last signed in with it.
     pub last_sign_in_at: Option<OffsetDateTime>,
+}
+
+/// What is to be changed of an account; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountChange {
+    /// Display name.
+    pub name: Option<String>,
+    /// Role.
+    pub role: Option<Role>,
+    /// Whether it is closed.
+    pub disabled: Option<bool>,
+}
+
+/// What became of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedAccount {
+    /// As it was until then.
+    pub before: Account,
+    /// As it is now.
+    pub after: Account,
+    /// The sign-ins that ended with it, whose tokens are good no more.
+    pub ended: Vec<SignInId>,
 }
 
 /// What a one-time code is for.
@@ -98,6 +120,14 @@ async fn put_code(
     Ok(())
 }
 
+async fn forget_code(connection: &mut SqliteConnection, account: AccountId) -> Result<()> {
+    sqlx::query("DELETE FROM setup_codes WHERE account_id = ?")
+        .bind(account.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 impl Store {
     /// Adds an account without a password, and the code to choose one. [`Error::Taken`] when the user name is there
     /// already.
@@ -147,64 +177,113 @@ impl Store {
         Ok(sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_optional(&self.pool).await?.is_some())
     }
 
-    /// Changes name, role and whether it is closed. [`Error::LastAdministrator`] when nobody could make accounts after
-    /// that. A closed account's code is gone.
-    pub async fn change_account(&self, account: &Account) -> Result<()> {
+    /// Changes what is given of an account, and leaves the rest as it is by then. Another role, or closing it, signs it
+    /// out everywhere. `None` when there is no such account; [`Error::LastAdministrator`] when nobody could make
+    /// accounts after that. A closed account's code is gone.
+    pub async fn change_account(
+        &self,
+        id: AccountId,
+        given: &AccountChange,
+        tokens_until: OffsetDateTime,
+    ) -> Result<Option<ChangedAccount>> {
         let mut change = self.begin().await?;
-        let stays = account.role == Role::Administrator && !account.disabled;
+        let sql = format!("SELECT {COLUMNS} FROM accounts WHERE id = ?");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(&mut *change);
+        let Some(before) = row.await?.as_ref().map(read).transpose()? else { return Ok(None) };
+        let after = Account {
+            name: given.name.clone().unwrap_or_else(|| before.name.clone()),
+            role: given.role.unwrap_or(before.role),
+            disabled: given.disabled.unwrap_or(before.disabled),
+            ..before.clone()
+        };
+        let stays = after.role == Role::Administrator && !after.disabled;
         let sql = format!(
             "UPDATE accounts SET name = ?1, role = ?2, disabled = ?3
              WHERE id = ?4 AND (?5 OR NOT ({ADMINISTRATOR})
                  OR EXISTS (SELECT 1 FROM accounts WHERE id <> ?4 AND {ADMINISTRATOR}))"
         );
         let done = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(&account.name)
-            .bind(account.role.as_str())
-            .bind(account.disabled)
-            .bind(account.id.to_string())
+            .bind(&after.name)
+            .bind(after.role.as_str())
+            .bind(after.disabled)
+            .bind(id.to_string())
             .bind(stays)
             .execute(&mut *change)
             .await?;
         if done.rows_affected() == 0 {
             return Err(Error::LastAdministrator);
         }
-        if account.disabled {
-            sqlx::query("DELETE FROM setup_codes WHERE account_id = ?")
-                .bind(account.id.to_string())
+        if after.disabled {
+            forget_code(&mut change, id).await?;
+        }
+        let ended = match after.role != before.role || after.disabled {
+            true => sign_in::end_of(&mut change, id, None, tokens_until).await?,
+            false => Vec::new(),
+        };
+        change.commit().await?;
+        Ok(Some(ChangedAccount { before, after, ended }))
+    }
+
+    /// Chooses another password, signs out everywhere but for `except`, and forgets the account's code. Hashes are in
+    /// PHC form. Gives the sign-ins that ended; `None` when the account was closed, or its password is not the one of
+    /// `old_hash` any more.
+    pub async fn change_password(
+        &self,
+        id: AccountId,
+        old_hash: &str,
+        hash: &str,
+        except: SignInId,
+        tokens_until: OffsetDateTime,
+    ) -> Result<Option<Vec<SignInId>>> {
+        let mut change = self.begin().await?;
+        let done =
+            sqlx::query("UPDATE accounts SET password = ? WHERE id = ? AND password = ? AND disabled = 0")
+                .bind(hash)
+                .bind(id.to_string())
+                .bind(old_hash)
                 .execute(&mut *change)
                 .await?;
+        if done.rows_affected() == 0 {
+            return Ok(None);
         }
+        forget_code(&mut change, id).await?;
+        let ended = sign_in::end_of(&mut change, id, Some(except), tokens_until).await?;
         change.commit().await?;
-        Ok(())
+        Ok(Some(ended))
     }
 
-    /// Chooses a password. `hash` is in PHC form.
-    pub async fn set_password(&self, id: AccountId, hash: &str) -> Result<()> {
-        sqlx::query("UPDATE accounts SET password = ? WHERE id = ?")
-            .bind(hash)
+    /// Takes an account's password away and signs it out everywhere; `code` is the only way in from here on. Gives the
+    /// sign-ins that ended; `None` when there is no such account, or it is closed.
+    pub async fn reset_account(
+        &self,
+        id: AccountId,
+        code: &str,
+        code_expires_at: OffsetDateTime,
+        tokens_until: OffsetDateTime,
+    ) -> Result<Option<Vec<SignInId>>> {
+        let mut change = self.begin().await?;
+        let done = sqlx::query("UPDATE accounts SET password = NULL WHERE id = ? AND disabled = 0")
             .bind(id.to_string())
-            .execute(&self.pool)
+            .execute(&mut *change)
             .await?;
-        Ok(())
+        if done.rows_affected() == 0 {
+            return Ok(None);
+        }
+        put_code(&mut change, code, Some(id), code_expires_at).await?;
+        let ended = sign_in::end_of(&mut change, id, None, tokens_until).await?;
+        change.commit().await?;
+        Ok(Some(ended))
     }
 
-    /// A new code for an account, or for the first administrator; the one before is good no more. `forget` takes the
-    /// password away, so that the code is the only way in.
+    /// A new code for an account, or for the first administrator; the one before is good no more.
     pub async fn put_setup_code(
         &self,
         code: &str,
         account: Option<AccountId>,
         expires_at: OffsetDateTime,
-        forget: bool,
     ) -> Result<()> {
         let mut change = self.begin().await?;
         put_code(&mut change, code, account, expires_at).await?;
-        if forget && let Some(id) = account {
-            sqlx::query("UPDATE accounts SET password = NULL WHERE id = ?")
-                .bind(id.to_string())
-                .execute(&mut *change)
-                .await?;
-        }
         change.commit().await?;
         Ok(())
     }
@@ -231,8 +310,8 @@ impl Store {
         Ok(Some(SetupCode { account, expires_at }))
     }
 
-    /// Uses a code up, and sets the password of the account that it is for, or adds `first` with it. False when the
-    /// code was used meanwhile.
+    /// Uses a code up, and sets the password of the account that it is for and signs it out everywhere, or adds `first`
+    /// with it. Gives the sign-ins that ended; `None` when the code was used meanwhile.
     pub async fn use_setup_code(
         &self,
         code: &str,
@@ -240,7 +319,8 @@ impl Store {
         hash: &str,
         now: OffsetDateTime,
         first: bool,
-    ) -> Result<bool> {
+        tokens_until: OffsetDateTime,
+    ) -> Result<Option<Vec<SignInId>>> {
         let mut change = self.begin().await?;
         let gone = sqlx::query(
             "DELETE FROM setup_codes WHERE code_sha256 = ? AND account_id IS ? AND expires_at > ?",
@@ -251,7 +331,7 @@ impl Store {
         .execute(&mut *change)
         .await?;
         if gone.rows_affected() == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         if first {
             insert(&mut change, account, Some(hash)).await?;
@@ -262,7 +342,8 @@ impl Store {
                 .execute(&mut *change)
                 .await?;
         }
+        let ended = sign_in::end_of(&mut change, account.id, None, tokens_until).await?;
         change.commit().await?;
-        Ok(true)
+        Ok(Some(ended))
     }
 }

@@ -124,6 +124,16 @@ impl Store {
         Ok(good.is_none())
     }
 
+    /// Whether an invitation is one of this room, whatever became of it.
+    pub async fn has_invitation(&self, room: RoomId, id: InvitationId) -> Result<bool> {
+        let found = sqlx::query("SELECT 1 FROM invitations WHERE id = ? AND room_id = ?")
+            .bind(id.to_string())
+            .bind(room.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(found.is_some())
+    }
+
     /// The newest invitations into a room first, at most `limit`.
     pub async fn invitations(&self, room: RoomId, limit: u32) -> Result<Vec<ListedInvitation>> {
         let rows = sqlx::query(

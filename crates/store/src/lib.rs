@@ -31,7 +31,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
-pub use account::{Account, SetupCode};
+pub use account::{Account, AccountChange, ChangedAccount, SetupCode};
 pub use audit::{AuditEntry, AuditRow};
 pub use camera::{Camera, Credentials};
 pub use case::Case;

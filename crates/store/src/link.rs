@@ -69,6 +69,15 @@ impl Store {
             .collect()
     }
 
+    /// Until when a link is good; `None` when there is no such link.
+    pub async fn link_until(&self, id: LinkId) -> Result<Option<OffsetDateTime>> {
+        let row = sqlx::query("SELECT expires_at FROM links WHERE id = ?")
+            .bind(id.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(|row| row::at(row, "expires_at")).transpose()
+    }
+
     /// Ends a link. Gives until when its token would have been good; `None` when there is no such link.
     pub async fn end_link(&self, id: LinkId) -> Result<Option<OffsetDateTime>> {
         let mut change = self.begin().await?;

@@ -30,6 +30,15 @@ impl Store {
         rows.iter().map(|row| Ok((row::parse(row, "origin")?, row::at(row, "until")?))).collect()
     }
 
+    /// Until when the last token of something that was ended could be good; `None` when it was not ended.
+    pub async fn revoked_until(&self, origin: Origin) -> Result<Option<OffsetDateTime>> {
+        let row = sqlx::query("SELECT until FROM revocations WHERE origin = ?")
+            .bind(origin.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(|row| row::at(row, "until")).transpose()
+    }
+
     /// Forgets revocations, links and set-up codes that are over.
     pub async fn prune_access(&self, now: OffsetDateTime) -> Result<()> {
         for sql in [

@@ -1,7 +1,7 @@
 //! Who is signed in where.
 
 use hewei_model::{AccountId, Origin, Role, SignInId};
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use time::OffsetDateTime;
 
 use crate::{Account, Result, Store, revocation, row};
@@ -150,23 +150,14 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Signs an account out everywhere but for `except`. Gives those that ended.
+    /// Signs an account out everywhere. Gives the sign-ins that ended.
     pub async fn end_sign_ins_of(
         &self,
         account: AccountId,
-        except: Option<SignInId>,
         tokens_until: OffsetDateTime,
     ) -> Result<Vec<SignInId>> {
         let mut change = self.begin().await?;
-        let rows = sqlx::query("DELETE FROM sign_ins WHERE account_id = ? AND id IS NOT ? RETURNING id")
-            .bind(account.to_string())
-            .bind(except.map(|id| id.to_string()))
-            .fetch_all(&mut *change)
-            .await?;
-        let ended = ids(&rows)?;
-        for id in &ended {
-            revocation::insert(&mut change, Origin::SignIn(*id), tokens_until).await?;
-        }
+        let ended = end_of(&mut change, account, None, tokens_until).await?;
         change.commit().await?;
         Ok(ended)
     }
@@ -192,6 +183,25 @@ impl Store {
         change.commit().await?;
         Ok(ended)
     }
+}
+
+/// Part of the change that signs an account out.
+pub(crate) async fn end_of(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    except: Option<SignInId>,
+    tokens_until: OffsetDateTime,
+) -> Result<Vec<SignInId>> {
+    let rows = sqlx::query("DELETE FROM sign_ins WHERE account_id = ? AND id IS NOT ? RETURNING id")
+        .bind(account.to_string())
+        .bind(except.map(|id| id.to_string()))
+        .fetch_all(&mut *connection)
+        .await?;
+    let ended = ids(&rows)?;
+    for id in &ended {
+        revocation::insert(&mut *connection, Origin::SignIn(*id), tokens_until).await?;
+    }
+    Ok(ended)
 }
 
 fn ids(rows: &[SqliteRow]) -> Result<Vec<SignInId>> {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use hewei_model::{
-    CameraId, CaseId, InvitationId, ParticipantId, PurposeId, RecordingId, RegionId, Role, RoomId, SessionId,
-    WallId,
+    AccountId, CameraId, CaseId, InvitationId, ParticipantId, PurposeId, RecordingId, RegionId, Role, RoomId,
+    SessionId, SignInId, WallId,
 };
 use hewei_store::{
-    AuditEntry, Camera, Case, Credentials, Error, Invitation, LiveSeat, LiveSession, Purpose, PurposeKind,
-    Recording, RecordingState, Region, Room, SealingKey, Store, Wall,
+    Account, AccountChange, AuditEntry, Camera, Case, Credentials, Error, Invitation, LiveSeat, LiveSession,
+    Purpose, PurposeKind, Recording, RecordingState, Region, Room, SealingKey, SignIn, Store, Wall,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -400,4 +400,116 @@ async fn a_look_changes_nothing_and_sees_what_is_wrong() {
     let look = Store::look(&path, key()).await.expect("works");
     let found = look.quick_check().await;
     assert!(found.as_ref().is_ok_and(|lines| !lines.is_empty()) || found.is_err(), "{found:?}");
+}
+
+/// An account with the password hash `old hash`.
+async fn account(f: &Fixture, role: Role) -> Account {
+    let account = Account {
+        id: AccountId::generate(),
+        username: ParticipantId::generate().to_string(),
+        name: "李娜".into(),
+        role,
+        participant_id: ParticipantId::generate(),
+        ready: true,
+        disabled: false,
+        created_at: f.now,
+        last_sign_in_at: None,
+    };
+    f.store.add_account(&account, &account.username, f.now + Duration::hours(1)).await.expect("adds");
+    let used = f.store.use_setup_code(&account.username, &account, "old hash", f.now, false, f.now).await;
+    assert_eq!(used.expect("uses"), Some(Vec::new()));
+    account
+}
+
+/// It signs in at one more browser.
+async fn sign_in(f: &Fixture, account: &Account, hash: &str) -> SignInId {
+    let sign_in = SignIn {
+        id: SignInId::generate(),
+        account_id: account.id,
+        address: "192.0.2.1".into(),
+        browser: "Firefox".into(),
+        created_at: f.now,
+        last_used_at: f.now,
+    };
+    let secret = sign_in.id.to_string();
+    let added = f.store.add_sign_in(&sign_in, account.role, hash, &secret, f.now).await;
+    assert_eq!(added.expect("adds"), Some(Vec::new()));
+    sign_in.id
+}
+
+async fn hash_of(f: &Fixture, account: &Account) -> Option<String> {
+    f.store.account_to_sign_in(&account.username).await.expect("reads").expect("is there").1
+}
+
+#[tokio::test]
+async fn a_change_of_password_that_comes_after_a_reset_or_a_closing_does_nothing() {
+    let f = fixture().await;
+    let later = f.now + Duration::hours(1);
+    let owner = account(&f, Role::Lawyer).await;
+    let here = sign_in(&f, &owner, "old hash").await;
+    let ended = f.store.reset_account(owner.id, "the code", later, later).await.expect("resets");
+    assert_eq!(ended, Some(vec![here]), "in the same change");
+    let late = f.store.change_password(owner.id, "old hash", "new hash", here, later).await.expect("asks");
+    assert_eq!((late, hash_of(&f, &owner).await), (None, None));
+    let code = f.store.setup_code("the code", f.now).await.expect("reads");
+    assert!(code.is_some_and(|code| code.account.is_some_and(|account| account.id == owner.id)));
+
+    let closed = account(&f, Role::Lawyer).await;
+    let here = sign_in(&f, &closed, "old hash").await;
+    let change = AccountChange { disabled: Some(true), ..AccountChange::default() };
+    f.store.change_account(closed.id, &change, later).await.expect("changes").expect("is there");
+    let late = f.store.change_password(closed.id, "old hash", "new hash", here, later).await.expect("asks");
+    assert_eq!((late, hash_of(&f, &closed).await.as_deref()), (None, Some("old hash")));
+    let reset = f.store.reset_account(closed.id, "another code", later, later).await.expect("asks");
+    assert_eq!(reset, None, "a closed account gets no code");
+    assert_eq!(f.store.setup_code("another code", f.now).await.expect("reads"), None);
+}
+
+#[tokio::test]
+async fn a_new_password_leaves_neither_the_code_nor_other_sign_ins() {
+    let f = fixture().await;
+    let later = f.now + Duration::hours(1);
+    let owner = account(&f, Role::Lawyer).await;
+    let here = sign_in(&f, &owner, "old hash").await;
+    let there = sign_in(&f, &owner, "old hash").await;
+    f.store.put_setup_code("of the owner", Some(owner.id), later).await.expect("puts");
+    f.store.put_setup_code("of the first", None, later).await.expect("puts");
+    let ended =
+        f.store.change_password(owner.id, "old hash", "new hash", here, later).await.expect("changes");
+    assert_eq!((ended, hash_of(&f, &owner).await.as_deref()), (Some(vec![there]), Some("new hash")));
+    assert_eq!(f.store.setup_code("of the owner", f.now).await.expect("reads"), None);
+    assert!(f.store.setup_code("of the first", f.now).await.expect("reads").is_some(), "not this account's");
+    assert!(f.store.sign_in(here).await.expect("reads").is_some());
+    let revoked = f.store.revocations(f.now).await.expect("reads");
+    assert_eq!(revoked, [(hewei_model::Origin::SignIn(there), later)]);
+
+    f.store.put_setup_code("again", Some(owner.id), later).await.expect("puts");
+    let used = f.store.use_setup_code("again", &owner, "newest hash", f.now, false, later).await;
+    assert_eq!(used.expect("uses"), Some(vec![here]), "the code signs out everywhere, in the same change");
+}
+
+#[tokio::test]
+async fn a_change_of_an_account_leaves_alone_what_it_does_not_name() {
+    let f = fixture().await;
+    let later = f.now + Duration::hours(1);
+    let owner = account(&f, Role::Mediator).await;
+    let here = sign_in(&f, &owner, "old hash").await;
+    let change = async |given: AccountChange| {
+        f.store.change_account(owner.id, &given, later).await.expect("changes").expect("is there")
+    };
+    let named = change(AccountChange { name: Some("王敏".into()), ..AccountChange::default() }).await;
+    assert_eq!((named.before.name.as_str(), named.after.name.as_str()), ("李娜", "王敏"));
+    assert_eq!(named.ended, [], "a name ends nothing");
+    let other = change(AccountChange { role: Some(Role::Lawyer), ..AccountChange::default() }).await;
+    assert_eq!((other.after.role, other.ended), (Role::Lawyer, vec![here]), "in the same change");
+    assert_eq!(f.store.sign_in(here).await.expect("reads"), None);
+    change(AccountChange { disabled: Some(true), ..AccountChange::default() }).await;
+    // Whoever asked for this saw the account as it was made.
+    let nothing = change(AccountChange::default()).await;
+    assert_eq!(nothing.before, nothing.after);
+    let kept = f.store.account(owner.id).await.expect("reads").expect("is there");
+    assert_eq!((kept.name.as_str(), kept.role, kept.disabled), ("王敏", Role::Lawyer, true));
+    assert_eq!(kept, nothing.after);
+    let nobody = f.store.change_account(AccountId::generate(), &AccountChange::default(), later).await;
+    assert_eq!(nobody.expect("asks"), None);
 }

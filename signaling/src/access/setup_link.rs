@@ -23,7 +23,7 @@ pub async fn make(
 ) -> anyhow::Result<String> {
     let code = super::secret().map_err(|problem| anyhow::anyhow!(problem.into_body().detail))?;
     let expires_at = OffsetDateTime::now_utc() + LIFETIME;
-    store.put_setup_code(&code, account.map(|account| account.id), expires_at, false).await?;
+    store.put_setup_code(&code, account.map(|account| account.id), expires_at).await?;
     let mut text = String::new();
     for base in bases(listening) {
         text.push_str(&format!("{base}/setup#{code}\n"));

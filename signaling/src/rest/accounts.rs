@@ -92,35 +92,35 @@ pub async fn change(
     Body(new): Body<ChangeAccount>,
 ) -> Result<Json<Account>, Problem> {
     claims.may_everywhere(Action::ManageAccounts)?;
-    let before = find(&app, &account).await?;
-    let mut after = before.clone();
-    if let Some(name) = &new.name {
-        after.name = input::text(name, "name", 1, 60)?;
-    }
-    if let Some(new) = new.role {
-        after.role = role(new)?;
-    }
-    after.disabled = new.disabled.unwrap_or(before.disabled);
-    app.store.change_account(&after).await?;
-    // Before anything is waited for but the database: who has lost a role keeps nothing of it.
-    if after.role != before.role || after.disabled {
-        app.end_sign_ins_of(after.id, None).await?;
-    }
-    let mut changes = Vec::new();
-    if after.name != before.name {
-        changes.push(format!("name {}, was {}", after.name, before.name));
-    }
-    if after.role != before.role {
-        changes.push(format!("role {}, was {}", after.role, before.role));
-    }
-    if after.disabled != before.disabled {
-        changes.push(if after.disabled { "closed".to_owned() } else { "open again".to_owned() });
-    }
-    if !changes.is_empty() {
-        let detail = format!("{}: {}", after.username, changes.join("; "));
-        app.audit(&claims, "account.change", after.id, None, &detail).await?;
-    }
-    Ok(Json(to_wire(after)))
+    let id: AccountId = input::id_in_path(&account, "account")?;
+    let given = hewei_store::AccountChange {
+        name: new.name.map(|name| input::text(&name, "name", 1, 60)).transpose()?,
+        role: new.role.map(role).transpose()?,
+        disabled: new.disabled,
+    };
+    access::to_the_end(async move {
+        let changed = app.store.change_account(id, &given, access::remembered_until()).await?;
+        let changed = changed.ok_or_else(|| Problem::not_found("account"))?;
+        let hewei_store::ChangedAccount { before, after, ended } = changed;
+        // Before anything else is waited for: who has lost a role keeps nothing of it.
+        app.forget_sign_ins(ended);
+        let mut changes = Vec::new();
+        if after.name != before.name {
+            changes.push(format!("name {}, was {}", after.name, before.name));
+        }
+        if after.role != before.role {
+            changes.push(format!("role {}, was {}", after.role, before.role));
+        }
+        if after.disabled != before.disabled {
+            changes.push(if after.disabled { "closed".to_owned() } else { "open again".to_owned() });
+        }
+        if !changes.is_empty() {
+            let detail = format!("{}: {}", after.username, changes.join("; "));
+            app.audit(&claims, "account.change", after.id, None, &detail).await?;
+        }
+        Ok(Json(to_wire(after)))
+    })
+    .await
 }
 
 /// Take an account's password away, sign it out everywhere, and give a one-time link to choose another within 72
@@ -140,20 +140,27 @@ pub async fn reset(
 ) -> Result<Json<AccountWithLink>, Problem> {
     claims.may_everywhere(Action::ManageAccounts)?;
     let mut account = find(&app, &account).await?;
-    if account.disabled {
-        return Err(Problem::conflict(
+    let closed = || {
+        Problem::conflict(
             "account_disabled",
             "This account is closed.",
             "Open it again first; then give its owner a link.",
-        ));
+        )
+    };
+    if account.disabled {
+        return Err(closed());
     }
-    app.audit(&claims, "account.reset", account.id, None, &account.username).await?;
     let code = access::secret()?;
-    let expires_at = OffsetDateTime::now_utc() + access::ACCOUNT_LINK_LIFETIME;
-    app.store.put_setup_code(&code, Some(account.id), expires_at, true).await?;
-    account.ready = false;
-    app.end_sign_ins_of(account.id, None).await?;
-    Ok(Json(with_link(account, &code, expires_at)))
+    access::to_the_end(async move {
+        app.audit(&claims, "account.reset", account.id, None, &account.username).await?;
+        let expires_at = OffsetDateTime::now_utc() + access::ACCOUNT_LINK_LIFETIME;
+        let until = access::remembered_until();
+        let ended = app.store.reset_account(account.id, &code, expires_at, until).await?;
+        app.forget_sign_ins(ended.ok_or_else(closed)?);
+        account.ready = false;
+        Ok(Json(with_link(account, &code, expires_at)))
+    })
+    .await
 }
 
 /// Where an account is signed in.
@@ -192,10 +199,13 @@ pub async fn end_sessions(
 ) -> Result<StatusCode, Problem> {
     claims.may_everywhere(Action::ManageAccounts)?;
     let account = find(&app, &account).await?;
-    let ended = app.end_sign_ins_of(account.id, None).await?;
-    let detail = format!("{}: {ended} sign-ins", account.username);
-    app.audit(&claims, "account.end_sign_in", account.id, None, &detail).await?;
-    Ok(StatusCode::NO_CONTENT)
+    access::to_the_end(async move {
+        let ended = app.end_sign_ins_of(account.id).await?;
+        let detail = format!("{}: {ended} sign-ins", account.username);
+        app.audit(&claims, "account.end_sign_in", account.id, None, &detail).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// A user name: letters and digits of any script, and a few marks.

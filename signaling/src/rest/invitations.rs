@@ -9,7 +9,7 @@ use hewei_api::{
     access::{InvitationRow, InvitationState},
     problem::Problem as ProblemBody,
 };
-use hewei_model::{InvitationId, Origin, RoomId};
+use hewei_model::{InvitationId, RoomId};
 use time::OffsetDateTime;
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     join,
 };
 use crate::{
+    access,
     auth::{Bearer, Claims},
     permissions::Action,
     problem::Problem,
@@ -62,14 +63,13 @@ pub async fn revoke(
 ) -> Result<StatusCode, Problem> {
     let room = may_invite(&claims, &room)?;
     let id: InvitationId = input::id_in_path(&invitation, "invitation")?;
-    let now = OffsetDateTime::now_utc();
-    // Longer than a token can be good that somebody got by it until now.
-    let until = now + join::TOKEN_LIFETIME + time::Duration::minutes(1);
-    let revoked = app.store.revoke_invitation(room, id, now, until).await?;
-    let name = revoked.ok_or_else(|| Problem::not_found("invitation"))?;
-    app.tokens.revocations().end([Origin::Invitation(id)], until);
-    app.audit(&claims, "invitation.revoke", room, None, &format!("invitation {id} of {name}")).await?;
-    Ok(StatusCode::NO_CONTENT)
+    access::to_the_end(async move {
+        let revoked = app.revoke_invitation(room, id, join::TOKEN_LIFETIME).await?;
+        let name = revoked.ok_or_else(|| Problem::not_found("invitation"))?;
+        app.audit(&claims, "invitation.revoke", room, None, &format!("invitation {id} of {name}")).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 fn may_invite(claims: &Claims, room: &str) -> Result<RoomId, Problem> {

@@ -6,11 +6,11 @@ use axum::{
     http::StatusCode,
 };
 use hewei_api::{access::Link, problem::Problem as ProblemBody};
-use hewei_model::{LinkId, Origin};
+use hewei_model::LinkId;
 use time::OffsetDateTime;
 
 use super::input::{self, Limit};
-use crate::{auth::Bearer, permissions::Action, problem::Problem, state::App, wire};
+use crate::{access, auth::Bearer, permissions::Action, problem::Problem, state::App, wire};
 
 /// Links that are good now, the newest first.
 #[utoipa::path(
@@ -55,8 +55,12 @@ pub async fn end(
 ) -> Result<StatusCode, Problem> {
     claims.may_everywhere(Action::ManageAccounts)?;
     let id: LinkId = input::id_in_path(&link, "link")?;
-    let until = app.store.end_link(id).await?.ok_or_else(|| Problem::not_found("link"))?;
-    app.tokens.revocations().end([Origin::Link(id)], until);
-    app.audit(&claims, "link.end", id, None, "").await?;
-    Ok(StatusCode::NO_CONTENT)
+    access::to_the_end(async move {
+        if !app.end_link(id).await? {
+            return Err(Problem::not_found("link"));
+        }
+        app.audit(&claims, "link.end", id, None, "").await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }

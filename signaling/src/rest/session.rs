@@ -13,7 +13,7 @@ use hewei_api::{
     http::Grant,
     problem::Problem as ProblemBody,
 };
-use hewei_model::{Role, SignInId};
+use hewei_model::{Origin, Role, SignInId};
 use hewei_store::{Account, SignIn};
 use time::OffsetDateTime;
 
@@ -150,9 +150,13 @@ pub async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Result<Resp
     must_be_ours(&headers)?;
     let now = OffsetDateTime::now_utc();
     if let Some((sign_in, account)) = current(&app, &headers, now).await? {
-        app.end_sign_in(sign_in.id).await?;
-        let claims = access::claims(&account, &sign_in, now);
-        app.audit(&claims, "account.sign_out", account.id, None, &format!("sign-in {}", sign_in.id)).await?;
+        access::to_the_end(async move {
+            app.end_sign_in(sign_in.id).await?;
+            let claims = access::claims(&account, &sign_in, now);
+            let detail = format!("sign-in {}", sign_in.id);
+            app.audit(&claims, "account.sign_out", account.id, None, &detail).await
+        })
+        .await?;
     }
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie::clear())]).into_response())
 }
@@ -190,12 +194,21 @@ pub async fn end(
 ) -> Result<StatusCode, Problem> {
     let (account, _) = app.account_of(&claims).await?;
     let id: SignInId = input::id_in_path(&session, "sign-in")?;
-    let found = app.store.sign_in(id).await?.filter(|found| found.account_id == account.id);
-    if found.is_none() || !app.end_sign_in(id).await? {
+    let found = app.store.sign_in(id).await?;
+    if found.is_none() {
+        app.ended_before(Origin::SignIn(id)).await?;
+    }
+    if found.is_none_or(|found| found.account_id != account.id) {
         return Err(Problem::not_found("sign-in"));
     }
-    app.audit(&claims, "account.end_sign_in", account.id, None, &format!("sign-in {id}")).await?;
-    Ok(StatusCode::NO_CONTENT)
+    access::to_the_end(async move {
+        if !app.end_sign_in(id).await? {
+            return Err(Problem::not_found("sign-in"));
+        }
+        app.audit(&claims, "account.end_sign_in", account.id, None, &format!("sign-in {id}")).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// Choose another password. Signs out everywhere else.
@@ -220,16 +233,26 @@ pub async fn change_password(
 ) -> Result<StatusCode, Problem> {
     let (account, current) = app.account_of(&claims).await?;
     passwords::check(&given.new, &account.username)?;
-    match check_password(&app, peer, &account.username, given.old).await {
+    let (_, old_hash) = match check_password(&app, peer, &account.username, given.old).await {
         // Not 401: the token is good.
         Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => return Err(Problem::wrong_password()),
         result => result?,
     };
     let hash = app.passwords.hash(given.new).await?;
-    app.audit(&claims, "account.password", account.id, None, "changed by its owner").await?;
-    app.store.set_password(account.id, &hash).await?;
-    app.end_sign_ins_of(account.id, Some(current)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    access::to_the_end(async move {
+        app.audit(&claims, "account.password", account.id, None, "changed by its owner").await?;
+        let until = access::remembered_until();
+        let changed = app.store.change_password(account.id, &old_hash, &hash, current, until).await?;
+        let Some(ended) = changed else {
+            // An administrator was faster.
+            let detail = "not changed: it was reset, changed or closed in the same moment";
+            app.audit(&claims, "account.password", account.id, None, detail).await?;
+            return Err(Problem::wrong_password());
+        };
+        app.forget_sign_ins(ended);
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// What somebody gets who has just signed in.

@@ -23,7 +23,7 @@ use super::{
     session,
 };
 use crate::{
-    access::{browser, passwords, setup_link},
+    access::{self, browser, passwords, setup_link},
     auth::Claims,
     http::listener::OverTls,
     problem::Problem,
@@ -107,20 +107,27 @@ pub async fn setup(
     };
     passwords::check(&given.password, &account.username)?;
     let hash = app.passwords.hash(given.password).await?;
-    if !app.store.use_setup_code(&given.code, &account, &hash, now, first).await? {
-        return Err(Problem::setup_unknown());
-    }
-    if first {
-        setup_link::remove(&app.config.storage.folder);
-    }
-    // Whoever was signed in with the password before is not any more.
-    app.end_sign_ins_of(account.id, None).await?;
-    let by_link = Claims {
-        participant: account.participant_id,
-        ..Claims::of_link(account.name.clone(), account.role, None, now)
-    };
-    let done = if first { "the first administrator, by the set-up link" } else { "by a one-time link" };
-    app.audit(&by_link, "account.password", account.id, None, done).await?;
+    let (account, hash) = access::to_the_end({
+        let app = app.clone();
+        async move {
+            let until = access::remembered_until();
+            let used = app.store.use_setup_code(&given.code, &account, &hash, now, first, until).await?;
+            // Whoever was signed in with the password before is not any more.
+            app.forget_sign_ins(used.ok_or_else(Problem::setup_unknown)?);
+            if first {
+                setup_link::remove(&app.config.storage.folder);
+            }
+            let by_link = Claims {
+                participant: account.participant_id,
+                ..Claims::of_link(account.name.clone(), account.role, None, now)
+            };
+            let done =
+                if first { "the first administrator, by the set-up link" } else { "by a one-time link" };
+            app.audit(&by_link, "account.password", account.id, None, done).await?;
+            Ok((account, hash))
+        }
+    })
+    .await?;
     let (secret, claims) = app.begin_sign_in(&account, &hash, peer.ip(), browser::family(&headers)).await?;
     session::signed_in(&app, &secret, claims, over_tls)
 }

@@ -1,7 +1,16 @@
 //! Access that ends takes the connections with it that were opened by it.
 
-use hewei::auth::{Claims, Origin};
-use hewei_model::{AccountId, CameraId, ParticipantId, PurposeId, Role, WallId};
+use std::task::Poll;
+
+use axum::extract::{Path, State};
+use hewei::{
+    auth::{Bearer, Claims, Origin},
+    rest::{accounts, input::Body, invitations, links, session},
+    state::App,
+};
+use hewei_api::access::ChangeAccount;
+use hewei_model::{AccountId, CameraId, InvitationId, ParticipantId, PurposeId, Role, WallId};
+use hyper::{HeaderMap, header};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
@@ -35,8 +44,9 @@ async fn signed_in(server: &TestServer, role: Role) -> (hewei_store::Account, Cl
         last_sign_in_at: None,
     };
     let app = server.server.app();
-    app.store.add_account(&account, &account.username, now).await.unwrap();
-    app.store.set_password(account.id, "a hash").await.unwrap();
+    let code = &account.username;
+    app.store.add_account(&account, code, now + Duration::hours(1)).await.unwrap();
+    app.store.use_setup_code(code, &account, "a hash", now, false, now).await.unwrap().unwrap();
     let claims = sign_in(server, &account).await;
     (account, claims)
 }
@@ -209,4 +219,212 @@ async fn who_comes_back_in_another_role_is_here_in_that_role() {
     assert_eq!(client.hear("welcome_room").await["participant_id"], id, "the account's one seat");
     client.say(json!({"type": "end_session"})).await;
     assert_eq!(client.hear_problem().await, "mediator_only");
+}
+
+/// Goes on with a request until it has waited so many times, and drops it there, as happens when the client closes its
+/// connection. Whether it came to its end before that.
+async fn cut_after(waits: usize, request: impl Future) -> bool {
+    let mut request = std::pin::pin!(request);
+    let mut polls = 0;
+    std::future::poll_fn(|context| {
+        if polls > waits {
+            return Poll::Ready(false);
+        }
+        polls += 1;
+        request.as_mut().poll(context).map(|_| true)
+    })
+    .await
+}
+
+/// Whoever is to be shut out, and those who do it.
+struct Access {
+    app: App,
+    account: hewei_store::Account,
+    claims: Claims,
+    cookie: HeaderMap,
+    administrator: Claims,
+}
+
+/// Cuts a request short wherever it waits. Access is then as it was, or ended in the database, in memory and in the
+/// audit log.
+async fn is_whole_wherever_it_is_cut<F: Future>(action: &str, request: impl Fn(Access) -> F) {
+    let server = TestServer::start().await;
+    let app = server.server.app();
+    for waits in 0..100 {
+        let (account, _) = signed_in(&server, Role::Mediator).await;
+        let address = std::net::IpAddr::from([192, 0, 2, 1]);
+        let signed_in = app.begin_sign_in(&account, "a hash", address, "Firefox".into()).await.unwrap();
+        let (secret, claims) = signed_in;
+        let Origin::SignIn(id) = claims.origin else { panic!("{claims:?}") };
+        let cookie = format!("hewei_session={secret}").parse().unwrap();
+        let access = Access {
+            app: app.clone(),
+            account: account.clone(),
+            claims,
+            cookie: HeaderMap::from_iter([(header::COOKIE, cookie)]),
+            administrator: server.claims(Role::Administrator, "周主任"),
+        };
+        let done = cut_after(waits, request(access)).await;
+        until("database, memory and audit log agree", || async {
+            let gone = app.store.sign_in(id).await.unwrap().is_none();
+            let told = app.tokens.revocations().ended(Origin::SignIn(id));
+            let rows = app.store.audit_rows(None, 20).await.unwrap();
+            let target = account.id.to_string();
+            let written = rows.iter().any(|row| row.entry.action == action && row.entry.target == target);
+            (!done || gone) && gone == told && gone == written
+        })
+        .await;
+        if done {
+            assert!(waits > 0, "it was cut before");
+            return;
+        }
+    }
+    panic!("{action} does not end");
+}
+
+#[tokio::test]
+async fn signing_out_is_whole_wherever_the_request_is_cut() {
+    is_whole_wherever_it_is_cut("account.sign_out", |access| async move {
+        session::sign_out(State(access.app), access.cookie).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ending_a_sign_in_is_whole_wherever_the_request_is_cut() {
+    is_whole_wherever_it_is_cut("account.end_sign_in", |access| async move {
+        let Origin::SignIn(id) = access.claims.origin else { panic!("{:?}", access.claims) };
+        session::end(State(access.app), Bearer(access.claims), Path(id.to_string())).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn signing_an_account_out_everywhere_is_whole_wherever_the_request_is_cut() {
+    is_whole_wherever_it_is_cut("account.end_sign_in", |access| async move {
+        let id = access.account.id.to_string();
+        accounts::end_sessions(State(access.app), Bearer(access.administrator), Path(id)).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_role_is_whole_wherever_the_request_is_cut() {
+    is_whole_wherever_it_is_cut("account.change", |access| async move {
+        let id = access.account.id.to_string();
+        let body = Body(ChangeAccount { role: Some(Role::Lawyer), ..ChangeAccount::default() });
+        _ = accounts::change(State(access.app), Bearer(access.administrator), Path(id), body).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_sign_in_that_makes_room_is_out_wherever_the_request_is_cut() {
+    let server = TestServer::start().await;
+    let app = server.server.app();
+    let address = std::net::IpAddr::from([192, 0, 2, 1]);
+    for waits in 0..100 {
+        let (account, first) = signed_in(&server, Role::Mediator).await;
+        for _ in 1..20 {
+            sign_in(&server, &account).await;
+        }
+        let Origin::SignIn(id) = first.origin else { panic!("{first:?}") };
+        let one_more = app.begin_sign_in(&account, "a hash", address, "Firefox".into());
+        let done = cut_after(waits, one_more).await;
+        until("database and memory agree", || async {
+            let signed_in = app.store.sign_ins(account.id).await.unwrap();
+            let ended = |id| app.tokens.revocations().ended(Origin::SignIn(id));
+            let gone = signed_in.iter().all(|one| one.id != id);
+            // No more than there may be, and none of them told to go.
+            let kept = signed_in.len() == 20 && !signed_in.iter().any(|one| ended(one.id));
+            kept && (!done || gone) && gone == ended(id)
+        })
+        .await;
+        if done {
+            return;
+        }
+    }
+    panic!("signing in does not end");
+}
+
+#[tokio::test]
+async fn a_link_and_an_invitation_end_whole_wherever_the_request_is_cut() {
+    let server = TestServer::start().await;
+    let app = server.server.app();
+    let administrator = server.claims(Role::Administrator, "周主任");
+    let mediator = server.claims(Role::Mediator, "王调解员");
+    let mut done = (false, false);
+    for waits in 0..100 {
+        let now = OffsetDateTime::now_utc();
+        let claims = Claims::of_link("王".into(), Role::Mediator, None, now + Duration::hours(1));
+        hewei::access::keep_link(&app.store, &claims, now).await.unwrap();
+        let Origin::Link(link) = claims.origin else { panic!("{claims:?}") };
+        let end = links::end(State(app.clone()), Bearer(administrator.clone()), Path(link.to_string()));
+        done.0 = cut_after(waits, end).await;
+
+        let id = InvitationId::generate();
+        let invitation = hewei_store::Invitation {
+            id,
+            room_id: server.room,
+            role: Role::Party,
+            name: "赵大山".into(),
+            participant_id: ParticipantId::generate(),
+            created_at: now,
+            expires_at: now + Duration::hours(1),
+        };
+        app.store.add_invitation(&invitation, &id.to_string()).await.unwrap();
+        let path = Path((server.room.to_string(), id.to_string()));
+        let revoke = invitations::revoke(State(app.clone()), Bearer(mediator.clone()), path);
+        done.1 = cut_after(waits, revoke).await;
+
+        until("database, memory and audit log agree", || async {
+            let told = |origin| app.tokens.revocations().ended(origin);
+            let rows = app.store.audit_rows(None, 20).await.unwrap();
+            let link_ended = app.store.link_until(link).await.unwrap().is_none();
+            let written = rows.iter().any(|row| row.entry.target == link.to_string());
+            let listed = app.store.invitations(server.room, 500).await.unwrap();
+            let revoked = listed.iter().any(|row| row.invitation.id == id && row.revoked);
+            let named = rows.iter().any(|row| row.entry.detail.contains(&id.to_string()));
+            // Each waits for nothing before it begins, so that it is done however early it is cut.
+            link_ended && revoked && told(claims.origin) && told(Origin::Invitation(id)) && written && named
+        })
+        .await;
+        if done == (true, true) {
+            return;
+        }
+    }
+    panic!("they do not end: {done:?}");
+}
+
+#[tokio::test]
+async fn what_ended_before_is_told_once_more() {
+    let server = TestServer::start().await;
+    let app = server.server.app();
+    let now = OffsetDateTime::now_utc();
+    let until = now + Duration::minutes(16);
+    let link = Claims::of_link("王".into(), Role::Mediator, None, until);
+    hewei::access::keep_link(&app.store, &link, now).await.unwrap();
+    let Origin::Link(id) = link.origin else { panic!("{link:?}") };
+    // In the database only, as if something had come between.
+    app.store.end_link(id).await.unwrap().unwrap();
+    assert_eq!(call(&server, "GET", "/api/v1/me", &server.issue(&link), Value::Null).await.0, 200);
+    let administrator = server.token(Role::Administrator);
+    let path = format!("/api/v1/links/{id}");
+    assert_eq!(call(&server, "DELETE", &path, &administrator, Value::Null).await.0, 404);
+    assert_eq!(call(&server, "GET", "/api/v1/me", &server.issue(&link), Value::Null).await.0, 401);
+
+    let (account, stolen) = signed_in(&server, Role::Lawyer).await;
+    let here = server.issue(&sign_in(&server, &account).await);
+    let Origin::SignIn(id) = stolen.origin else { panic!("{stolen:?}") };
+    assert!(app.store.end_sign_in(id, until).await.unwrap());
+    let path = format!("/api/v1/sessions/{id}");
+    assert_eq!(call(&server, "DELETE", &path, &here, Value::Null).await.0, 404);
+    assert_eq!(call(&server, "GET", "/api/v1/me", &server.issue(&stolen), Value::Null).await.0, 401);
+
+    // Of nobody else's, and of nothing that did not end.
+    let (_, other) = signed_in(&server, Role::Lawyer).await;
+    let Origin::SignIn(id) = other.origin else { panic!("{other:?}") };
+    let path = format!("/api/v1/sessions/{id}");
+    assert_eq!(call(&server, "DELETE", &path, &here, Value::Null).await.0, 404);
+    assert_eq!(call(&server, "GET", "/api/v1/me", &server.issue(&other), Value::Null).await.0, 200);
 }

@@ -150,12 +150,9 @@ async fn without_an_administrator_each_start_makes_another_link_and_with_one_non
 
     // One that has run out is nothing, either.
     let store = &server.server.app().store;
-    store.put_setup_code("run out", None, OffsetDateTime::now_utc(), false).await.unwrap();
+    store.put_setup_code("run out", None, OffsetDateTime::now_utc()).await.unwrap();
     assert_eq!(server.sets_up("run out", json!({})).await.problem(), "setup_unknown");
-    store
-        .put_setup_code("good", None, OffsetDateTime::now_utc() + time::Duration::hours(1), false)
-        .await
-        .unwrap();
+    store.put_setup_code("good", None, OffsetDateTime::now_utc() + time::Duration::hours(1)).await.unwrap();
     SignedIn::of(&server.sets_up("good", json!({"username": "admin", "name": "周"})).await);
     let TestServer { server: running, folder } = server;
     running.stop().await;

@@ -207,8 +207,9 @@ impl World {
             created_at: now,
             last_sign_in_at: None,
         };
-        app.store.add_account(&account, &account.username, now).await.unwrap();
-        app.store.set_password(account.id, "a hash").await.unwrap();
+        let code = &account.username;
+        app.store.add_account(&account, code, now + Duration::hours(1)).await.unwrap();
+        app.store.use_setup_code(code, &account, "a hash", now, false, now).await.unwrap().unwrap();
         let address = std::net::IpAddr::from([192, 0, 2, 1]);
         app.begin_sign_in(&account, "a hash", address, "Firefox".into()).await.unwrap()
     }
