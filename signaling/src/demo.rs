@@ -28,7 +28,7 @@ const LINK_LIFETIME: Duration = Duration::hours(12);
 const STAFF: [(Role, &str, &str); 6] = [
     (Role::Mediator, "王调解员", "调解员 Mediator"),
     (Role::Lawyer, "李律师", "值班律师 Lawyer"),
-    (Role::Leader, "张主任", "带班领导 Leader"),
+    (Role::Leader, "张主任", "值班领导 Leader"),
     (Role::Operator, "陈值班员", "调度员 Operator"),
     (Role::Auditor, "周审计", "审计员 Auditor"),
     (Role::Administrator, "管理员", "管理员 Administrator"),

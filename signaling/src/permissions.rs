@@ -96,7 +96,7 @@ impl Action {
             Action::ListRecordings => ("查看有哪些录像", "See which recordings there are"),
             Action::VerifyRecording => ("核验录像", "Have a recording verified"),
             Action::PlayRecording => ("播放录像、下载证据包", "Play a recording, download its package"),
-            Action::ManageAccounts => ("管理账号、登录和链接", "Keep accounts, sign-ins and links"),
+            Action::ManageAccounts => ("管理账户、登录和链接", "Keep accounts, sign-ins and links"),
         }
     }
 }
@@ -135,7 +135,7 @@ pub fn document() -> String {
         Role::Party => "当事人 Party",
         Role::Mediator => "调解员 Mediator",
         Role::Lawyer => "律师 Lawyer",
-        Role::Leader => "带班领导 Leader",
+        Role::Leader => "值班领导 Leader",
         Role::Operator => "调度员 Operator",
         Role::Auditor => "审计员 Auditor",
         Role::Administrator => "管理员 Administrator",
@@ -143,7 +143,7 @@ pub fn document() -> String {
     let mut text = String::from(
         "# 谁可以做什么 Who may do what\n\n\
          由 `signaling/src/permissions.rs` 生成，请勿手改。服务器对每个请求、每条消息都按此表检查；当事人和受邀者的令牌另外只对一间调解室有效，\
-         摄像头另外要求本人填写的、未到期的事由。没有账号的链接同样按角色检查。\n\n\
+         摄像头另外要求本人填写的、未到期的事由。没有账户的链接同样按角色检查。\n\n\
          Made from `signaling/src/permissions.rs`; do not edit. The server asks this table for every request and every \
          message. Besides, the token of somebody invited is for one room alone, and cameras open only under a purpose of \
          one's own that has not run out. Links without an account are held to their role all the same.\n\n|  |",
@@ -166,7 +166,7 @@ pub fn document() -> String {
         Role::ALL.into_iter().filter(|role| may_give(Role::Mediator, *role)).map(title).collect();
     text.push_str(&format!(
         "\n调解员可以邀请 The mediator may invite: {}.\n\n\
-         每个有账号的人都可以查看和结束自己的登录、修改自己的密码。\n\
+         每个有账户的人都可以查看和结束自己的登录、修改自己的密码。\n\
          Whoever has an account may see and end their own sign-ins and change their own password.\n",
         given.join(", ")
     ));
