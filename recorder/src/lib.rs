@@ -30,7 +30,7 @@ use std::{io, path::PathBuf};
 pub use hewei_evidence::journal::{Continues, Event, FileRun, GapKind, TrackSummary};
 pub use identity::{Identity, IdentityError};
 pub use recording::{Recording, RecordingMeta, Sealed, TrackMeta};
-pub use recover::{Interruption, Recovered, recover};
+pub use recover::{Expected, Interruption, Recovered, recover};
 
 /// Why a recording or a package cannot be written or read.
 #[derive(Debug, thiserror::Error)]

@@ -27,7 +27,7 @@ use hewei_evidence::{
     journal::{self, Chain, Event, format_utc},
     verify::{Options, Package, Verdict},
 };
-use hewei_model::MonoNs;
+use hewei_model::{CaseId, MonoNs, RecordingId, RoomId, SessionId};
 use time::OffsetDateTime;
 
 use crate::{
@@ -43,8 +43,24 @@ use plan::Plan;
 
 /// Certificates, signatures and init segments are far shorter.
 const SMALL_BYTES_MAX: u64 = 1 << 20;
+/// A head is signed when a recording begins and every few seconds from then on; the recorder gives up when it cannot
+/// write for seconds. A journal that goes on for longer without any was not written by a recorder.
+const UNSIGNED_MAX: Duration = Duration::from_secs(30);
 /// Fifteen seconds of one track are far shorter.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// Which recording a package is to be, as it is known from outside the package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// Recording.
+    pub recording: RecordingId,
+    /// Session.
+    pub session: SessionId,
+    /// Room.
+    pub room: RoomId,
+    /// Case.
+    pub case_id: CaseId,
+}
 
 /// An interrupted recording that is sealed now.
 #[derive(Debug, Clone)]
@@ -72,10 +88,12 @@ pub struct Interruption {
 /// called again after an interruption or an error; a sealed package comes out as it is.
 ///
 /// Fails, and leaves what was recorded as it is, when the journal is broken before its end, when a signed head names
-/// lines that are missing, when recorded bytes were changed, when another key than `identity` signed it so far, and
-/// when the disk cannot be read or written.
+/// lines that are missing, when recorded bytes were changed, when another key than `identity` signed it so far, when it
+/// is another recording than `expected`, when it goes on for long without a signed head, and when the disk cannot be
+/// read or written.
 pub fn recover(
     package: &Path,
+    expected: &Expected,
     identity: &Arc<Identity>,
     now: OffsetDateTime,
 ) -> Result<Recovered, RecorderError> {
@@ -91,6 +109,13 @@ pub fn recover(
     }
     let signed = heads::read(&survey, identity)?;
     let history = history::read(&survey, &signed)?;
+    if let Some(difference) = expected.difference(&history) {
+        return Err(survey.broken(journal::PATH, difference));
+    }
+    if signed.is_empty() && history.last.0.since(history.meta.started_mono) > UNSIGNED_MAX {
+        let problem = format!("no head was signed in more than {} s", UNSIGNED_MAX.as_secs());
+        return Err(survey.broken(journal::PATH, problem));
+    }
     let heads = Heads {
         count: signed.len() as u64,
         last: signed.last().map(|signed| signed.file_hash),
@@ -109,6 +134,21 @@ pub fn recover(
             Err(survey.broken(&file, problem))
         }
         Err(error) => Err(survey.broken("", error.to_string())),
+    }
+}
+
+impl Expected {
+    /// What the journal says that it should not.
+    fn difference(&self, history: &History) -> Option<String> {
+        let meta = &history.meta;
+        let pairs = [
+            ("recording", self.recording.to_string(), meta.recording.to_string()),
+            ("session", self.session.to_string(), meta.session.to_string()),
+            ("room", self.room.to_string(), meta.room.to_string()),
+            ("case", self.case_id.to_string(), meta.case_id.to_string()),
+        ];
+        let (what, wanted, found) = pairs.into_iter().find(|(_, wanted, found)| wanted != found)?;
+        Some(format!("it is of {what} {found}, and {what} {wanted} belongs here"))
     }
 }
 

@@ -156,9 +156,14 @@ fn crash(frames: &Path, number: u64, random: &mut Random) -> Crash {
         .next()
         .expect("a package");
     let interrupted = Interrupted { folder, identity, package };
+    let expected = interrupted.expected();
     let began = Instant::now();
-    let recovered =
-        hewei_recorder::recover(&interrupted.package, &interrupted.identity, OffsetDateTime::now_utc());
+    let recovered = hewei_recorder::recover(
+        &interrupted.package,
+        &expected,
+        &interrupted.identity,
+        OffsetDateTime::now_utc(),
+    );
     let recovery_ms = began.elapsed().as_millis();
     let context = format!("kill {number} after {after_ms} ms, {was}");
     let recovered = recovered.unwrap_or_else(|error| panic!("{context}: {error}"));

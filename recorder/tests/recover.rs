@@ -14,11 +14,11 @@ use std::{
 use hewei_evidence::{
     bag,
     hash::Hash,
-    journal::{self, Head},
+    journal::{self, Head, Line},
     verify::{Package, Verdict},
 };
-use hewei_model::{Codec, ParticipantId, Role, TrackId};
-use hewei_recorder::{RecorderError, Recovered, package::Directory};
+use hewei_model::{Codec, ParticipantId, Role, RoomId, TrackId};
+use hewei_recorder::{Expected, RecorderError, Recovered, package::Directory, recover};
 use support::*;
 
 const CODECS: [Codec; 4] = [Codec::H264, Codec::Vp8, Codec::Opus, Codec::Pcma];
@@ -434,6 +434,28 @@ fn what_was_changed_is_not_repaired() {
         hewei_recorder::Identity::load_or_create(&keys, started_at()).expect("identity");
         fs::copy(keys.join("recorder.pem"), package.join(bag::RECORDER_PATH)).expect("copied");
     });
+    // Whoever has no key writes no heads.
+    assert_refused(&interrupted, "no-heads", &["no head was signed in more than 30 s"], |package| {
+        fs::remove_dir_all(package.join("data/seals")).expect("removed");
+        // A line of half a minute later, chained as it should be.
+        let path = package.join(journal::PATH);
+        let mut text = fs::read_to_string(&path).expect("journal");
+        let last = text.lines().next_back().expect("a line");
+        let line = Line::parse(last.as_bytes()).expect("a journal line");
+        text += &format!(
+            "{{\"seq\":{},\"prev\":\"{}\",\"t\":\"leave\",\"at\":\"{}\",\"mono_ns\":{},\"participant\":\"{}\"}}\n",
+            line.seq + 1,
+            Hash::sha256(format!("{last}\n").as_bytes()),
+            line.at,
+            line.mono_ns + 31_000 * MS,
+            ParticipantId::from_u128(1),
+        );
+        fs::write(path, text).expect("written");
+    });
+    let other = Expected { room: RoomId::generate(), ..interrupted.expected() };
+    let refused = recover(&interrupted.package, &other, &interrupted.identity, recovered_at());
+    let error = refused.expect_err("another room's").to_string();
+    assert!(error.contains("it is of room") && error.contains(&other.room.to_string()), "{error}");
     assert_refused(&interrupted, "empty", &["before anything was recorded"], |package| {
         truncate(&package.join(journal::PATH), 20);
         fs::remove_dir_all(package.join("data/seals")).expect("removed");

@@ -344,19 +344,28 @@ impl Partial {
         name.push(".partial");
         let path = PathBuf::from(name);
         let what = || format!("cannot write {}", path.display());
+        // What an interrupted one left behind goes: to write on in it would be to trust whoever made it with the keys.
+        match fs::symlink_metadata(&path) {
+            Ok(left) if left.is_file() => {
+                if File::open(&path).with_context(what)?.try_lock().is_err() {
+                    bail!("another backup is writing {}", path.display());
+                }
+                fs::remove_file(&path).with_context(what)?;
+            }
+            Ok(_) => bail!("{} is in the way and no backup's; remove it", path.display()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(what),
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
-            .truncate(false)
+            .create_new(true)
             .mode(0o600)
             .open(&path)
             .with_context(what)?;
         if file.try_lock().is_err() {
             bail!("another backup is writing {}", path.display());
         }
-        // What an interrupted one left behind.
-        file.set_len(0).with_context(what)?;
         Ok(Partial { path, file, kept: false.into() })
     }
 

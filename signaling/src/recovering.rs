@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use hewei_model::Role;
-use hewei_recorder::{Interruption, RecorderError, Recovered};
+use hewei_recorder::{Expected, Interruption, RecorderError, Recovered};
 use hewei_store::{AuditEntry, Recording, RecordingState, Store};
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
@@ -39,8 +39,11 @@ pub fn spawn(app: App, unsealed: Vec<Recording>) -> JoinHandle<()> {
 async fn recover(app: &App, row: Recording) -> hewei_store::Result<()> {
     let package = app.config.recordings_folder().join(row.id.to_string());
     let identity = Arc::clone(&app.identity);
+    // Whoever can write there must not have another recording signed as this one, or played by this room's people.
+    let expected =
+        Expected { recording: row.id, session: row.session_id, room: row.room_id, case_id: row.case_id };
     let done = tokio::task::spawn_blocking(move || {
-        hewei_recorder::recover(&package, &identity, OffsetDateTime::now_utc())
+        hewei_recorder::recover(&package, &expected, &identity, OffsetDateTime::now_utc())
     });
     let result = match done.await {
         Ok(result) => result.map_err(|error| in_words(&error)),

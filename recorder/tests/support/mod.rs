@@ -9,14 +9,17 @@ use std::{
     time::Duration,
 };
 
-use hewei_evidence::verify::{Options, Verification, verify};
+use hewei_evidence::{
+    journal::{self, Event, Line},
+    verify::{Options, Verification, verify},
+};
 use hewei_media::{h264, vp8};
 use hewei_model::{
     Audience, CaseId, Codec, MonoNs, ParticipantId, Publisher, RecordingId, Role, RoomId, SessionId, TrackId,
 };
 use hewei_recorder::{
-    Identity, RecorderError, Recording, RecordingMeta, Recovered, Sealed, TrackMeta, TrackSummary, package,
-    recover,
+    Expected, Identity, RecorderError, Recording, RecordingMeta, Recovered, Sealed, TrackMeta, TrackSummary,
+    package, recover,
 };
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -418,7 +421,19 @@ impl Interrupted {
         let package = self.folder.path().join(name);
         copy(&self.package, &package);
         change(&package);
-        recover(&package, &self.identity, recovered_at())
+        recover(&package, &self.expected(), &self.identity, recovered_at())
+    }
+
+    /// What its own journal says it is.
+    pub fn expected(&self) -> Expected {
+        let journal = fs::read_to_string(self.package.join(journal::PATH)).expect("journal");
+        let first = journal.lines().next().expect("a line");
+        let Event::Open { recording, session, case, room, .. } =
+            Line::parse(first.as_bytes()).expect("a journal line").event
+        else {
+            panic!("{first}");
+        };
+        Expected { recording, session, room, case_id: case }
     }
 
     /// What a recovered package is held against.

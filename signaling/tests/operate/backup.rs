@@ -72,7 +72,18 @@ async fn a_restored_backup_is_the_same() {
     };
     let file = folder.path().join("hewei.tar");
     let file_text = file.to_str().unwrap();
+    // What somebody else put where the keys are to be written is not written into.
+    let partial = folder.path().join("hewei.tar.partial");
+    let theirs = folder.path().join("theirs");
+    fs::write(&theirs, "theirs").unwrap();
+    std::os::unix::fs::symlink(&theirs, &partial).unwrap();
+    let refused = hewei(folder.path(), &["backup", file_text]).output().unwrap();
+    assert_eq!((refused.status.code(), text(&refused.stderr).contains("in the way")), (Some(1), true));
+    assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+    fs::remove_file(&partial).unwrap();
+    fs::hard_link(&theirs, &partial).unwrap();
     let backup = succeeds(hewei(folder.path(), &["backup", file_text]));
+    assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
     let said = text(&backup.stderr);
     assert!(said.contains("left out: recording") && said.contains("still being written"), "{said}");
     assert!(text(&backup.stdout).contains("read back and found whole"), "{}", text(&backup.stdout));
