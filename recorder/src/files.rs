@@ -5,13 +5,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    mem,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
 };
 
 use hewei_evidence::hash::{FileHasher, FileHashes, hash_file};
 
 use crate::RecorderError;
+
+/// A disk that is slow to say that something is on it is hardly slower when it is asked for a few things at once.
+const SYNCS_AT_ONCE: usize = 8;
 
 /// The folder of a package, and what is in it.
 #[derive(Debug)]
@@ -177,12 +182,22 @@ impl Folder {
     }
 
     /// Brings what was appended to the disk.
-    pub(crate) fn sync(&self, writing: &mut Writing) -> Result<(), RecorderError> {
-        if writing.dirty {
-            writing.file.sync_data().map_err(|source| error(&self.root.join(&writing.path), source))?;
-            writing.dirty = false;
+    pub(crate) fn sync<'a>(
+        &self,
+        writings: impl IntoIterator<Item = &'a mut Writing>,
+    ) -> Result<(), RecorderError> {
+        let mut dirty: Vec<_> = writings.into_iter().filter(|writing| writing.dirty).collect();
+        let synced = at_once(&dirty, |writing| writing.file.sync_data());
+        let mut failed = None;
+        for (writing, synced) in dirty.iter_mut().zip(synced) {
+            match synced {
+                Ok(()) => writing.dirty = false,
+                Err(source) => {
+                    failed.get_or_insert(error(&self.root.join(&writing.path), source));
+                }
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Finishes a file: nothing is appended any more.
@@ -228,21 +243,24 @@ impl Folder {
     /// Brings finished files and new folder entries to the disk. What fails is tried again the next time.
     pub(crate) fn sync_finished(&mut self) -> Result<(), RecorderError> {
         let mut failed = None;
-        let root = &self.root;
-        self.unsynced.retain(|(path, file)| match file.sync_data() {
-            Ok(()) => false,
-            Err(source) => {
-                failed.get_or_insert(error(&root.join(path), source));
-                true
+        let synced = at_once(&self.unsynced, |(_, file)| file.sync_data());
+        self.unsynced = mem::take(&mut self.unsynced)
+            .into_iter()
+            .zip(synced)
+            .filter_map(|((path, file), synced)| {
+                let source = synced.err()?;
+                failed.get_or_insert(error(&self.root.join(&path), source));
+                Some((path, file))
+            })
+            .collect();
+        let folders: Vec<_> = mem::take(&mut self.new_entries).into_iter().collect();
+        let synced = at_once(&folders, |folder| File::open(folder).and_then(|file| file.sync_all()));
+        for (folder, synced) in folders.into_iter().zip(synced) {
+            if let Err(source) = synced {
+                failed.get_or_insert(error(&folder, source));
+                self.new_entries.insert(folder);
             }
-        });
-        self.new_entries.retain(|folder| match File::open(folder).and_then(|file| file.sync_all()) {
-            Ok(()) => false,
-            Err(source) => {
-                failed.get_or_insert(error(folder, source));
-                true
-            }
-        });
+        }
         failed.map_or(Ok(()), Err)
     }
 
@@ -252,6 +270,24 @@ impl Folder {
         self.new_entries.retain(|folder| folder.exists());
         Ok(())
     }
+}
+
+/// Does this for each, for a few at the same time. The results are in the order of the items.
+fn at_once<T: Sync>(items: &[T], sync: impl Fn(&T) -> io::Result<()> + Sync) -> Vec<io::Result<()>> {
+    let all = |items: &[T]| items.iter().map(&sync).collect::<Vec<_>>();
+    let mut shares = items.chunks(items.len().div_ceil(SYNCS_AT_ONCE).max(1));
+    let here = shares.next().unwrap_or_default();
+    thread::scope(|scope| {
+        let elsewhere: Vec<_> =
+            shares.map(|share| (share, thread::Builder::new().spawn_scoped(scope, || all(share)))).collect();
+        let mut results = all(here);
+        for (share, thread) in elsewhere {
+            let result = thread.ok().and_then(|thread| thread.join().ok());
+            // Without a thread it is done here.
+            results.extend(result.unwrap_or_else(|| all(share)));
+        }
+        results
+    })
 }
 
 fn remove_empty_below(folder: &Path) -> Result<(), RecorderError> {

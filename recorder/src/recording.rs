@@ -416,11 +416,8 @@ impl Recording {
             return Ok(());
         }
         self.synced_at = now;
-        for recorded in &mut self.tracks {
-            if let Some(segment) = &mut recorded.segment {
-                self.writer.folder.sync(&mut segment.writing)?;
-            }
-        }
+        let segments = self.tracks.iter_mut().filter_map(|recorded| recorded.segment.as_mut());
+        self.writer.folder.sync(segments.map(|segment| &mut segment.writing))?;
         self.writer.append_lines(now)?;
         self.in_a_hurry = false;
         self.tracks.iter_mut().for_each(|recorded| recorded.waiting = 0);

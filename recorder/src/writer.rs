@@ -151,7 +151,7 @@ impl Writer {
 
     /// Brings the journal's lines to the disk.
     pub(crate) fn sync_journal(&mut self) -> Result<(), RecorderError> {
-        self.folder.sync(&mut self.journal)
+        self.folder.sync([&mut self.journal])
     }
 
     /// Signs the journal's head when it is time, or `at_once`. The journal has to be on the disk.

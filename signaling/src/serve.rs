@@ -41,6 +41,12 @@ const LIVE_END_MAX: Duration = Duration::from_secs(7);
 /// The media threads and the database get this long each.
 const CLOSE_MAX: Duration = Duration::from_millis(500);
 
+// What the unit file and the documents promise.
+const _: () = assert!(
+    LIVE_END_MAX.as_millis() + GRACE.as_millis() + 2 * CLOSE_MAX.as_millis() < 10_000,
+    "a stop is over within ten seconds"
+);
+
 /// How exactly sign-ins end that nobody uses.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
 

@@ -32,15 +32,19 @@ use hewei_api::http::CameraStatus;
 use hewei_cameras::Cameras;
 use hewei_engine::Event;
 use hewei_model::{CameraId, ParticipantId, PeerId, RoomId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use self::shared::{Shared, Tasks};
 use crate::{http::routes::Routes, problem::Problem, state::Parts};
 
-/// Rooms get this long to tell everybody that the server stops.
-const ROOMS_END_MAX: Duration = Duration::from_secs(2);
-/// Packages get this long to be sealed at the end. One that needs longer is found unsealed at the next start.
-const SEALING_MAX: Duration = Duration::from_millis(4_500);
+/// At the end rooms get this long to tell everybody and to write down what the next start takes up.
+const ROOMS_END_MAX: Duration = Duration::from_secs(5);
+/// By then packages are to be sealed, which begins as their rooms end. One that needs longer is found unsealed at the
+/// next start.
+const SEALED_MAX: Duration = Duration::from_millis(6_500);
 
 /// A room may close between being found and being spoken to; once more finds the next one.
 const TRIES: usize = 3;
@@ -151,6 +155,7 @@ impl Live {
 
     /// Ends all rooms and walls, and waits until their recordings are sealed. New ones are refused from here on.
     pub async fn shutdown(&self) {
+        let begun = Instant::now();
         self.shared.stopping.store(true, Ordering::Release);
         self.wall.stop();
         let rooms: Vec<room::Handle> = self.shared.rooms.iter().map(|room| room.value().clone()).collect();
@@ -159,12 +164,12 @@ impl Live {
             for room in rooms {
                 tokio::spawn(async move { room.send(room::Command::Stop).await });
             }
-            self.shared.tasks.finish(ROOMS_END_MAX).await
+            self.shared.tasks.finish(begun + ROOMS_END_MAX).await
         };
         if !ended.await {
             tracing::error!("some rooms did not end in time");
         }
-        if !self.shared.sealing.finish(SEALING_MAX).await {
+        if !self.shared.sealing.finish(begun + SEALED_MAX).await {
             tracing::error!("some recordings were not sealed in time");
         }
         self.shared.cameras.shutdown().await;

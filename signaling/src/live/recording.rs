@@ -176,33 +176,49 @@ impl Recording {
         self.entries.try_send((hewei_engine::mono_now(), entry)).map_err(|_| NotTaken)
     }
 
-    /// Ends the recording: what the tap still holds is written, then the package is sealed, in the background.
+    /// Ends the recording: what the tap still holds is written, then the package is sealed, in the background. Its
+    /// row says so when this returns. From the first moment on the recording needs nobody who waits for this.
     pub(super) async fn finish(self, shared: &Arc<Shared>) {
-        let Recording { mut row, entries, outcome } = self;
-        row.state = RecordingState::Sealing;
-        row.ended_at = Some(OffsetDateTime::now_utc());
-        settle_row(shared, row.clone()).await;
+        let Recording { row, entries, outcome } = self;
         // The thread takes it as the end.
         drop(entries);
-        let background = shared.clone();
-        shared.sealing.spawn(async move {
-            let row = match outcome.await {
-                Ok(Ok(sealed)) => {
-                    tracing::info!(recording = %row.id, fault = sealed.fault, "recording sealed");
-                    hewei_store::Recording {
-                        state: RecordingState::Sealed,
-                        package: Some(sealed.package.to_string_lossy().into_owned()),
-                        head_hash: Some(sealed.head_hash),
-                        detail: sealed.fault,
-                        ..row
-                    }
-                }
-                Ok(Err(fault)) => failed(row, &fault),
-                Err(_) => failed(row, "the recorder's thread has ended"),
-            };
-            settle_row(&background, row).await;
-        });
+        let row = hewei_store::Recording {
+            state: RecordingState::Sealing,
+            ended_at: Some(OffsetDateTime::now_utc()),
+            ..row
+        };
+        let (told, said) = oneshot::channel();
+        shared.sealing.spawn(sealing(Arc::clone(shared), row, outcome, told));
+        // It does not end without a word.
+        let _ = said.await;
     }
+}
+
+/// What the row says while the package is sealed, and after.
+async fn sealing(
+    shared: Arc<Shared>,
+    row: hewei_store::Recording,
+    outcome: oneshot::Receiver<Outcome>,
+    told: oneshot::Sender<()>,
+) {
+    settle_row(&shared, row.clone()).await;
+    // Nobody waits any more when the server has ended the room.
+    let _ = told.send(());
+    let row = match outcome.await {
+        Ok(Ok(sealed)) => {
+            tracing::info!(recording = %row.id, fault = sealed.fault, "recording sealed");
+            hewei_store::Recording {
+                state: RecordingState::Sealed,
+                package: Some(sealed.package.to_string_lossy().into_owned()),
+                head_hash: Some(sealed.head_hash),
+                detail: sealed.fault,
+                ..row
+            }
+        }
+        Ok(Err(fault)) => failed(row, &fault),
+        Err(_) => failed(row, "the recorder's thread has ended"),
+    };
+    settle_row(&shared, row).await;
 }
 
 fn failed(row: hewei_store::Recording, fault: &str) -> hewei_store::Recording {

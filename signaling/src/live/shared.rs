@@ -1,11 +1,8 @@
 //! What all rooms and the wall share.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 use dashmap::DashMap;
@@ -13,7 +10,7 @@ use hewei_cameras::Cameras;
 use hewei_engine::Engine;
 use hewei_model::RoomId;
 use hewei_store::Store;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use super::{recording, room};
 use crate::auth::Revocations;
@@ -59,14 +56,14 @@ impl Tasks {
     }
 
     /// Waits for all that were spawned until now. False when they were not done in time.
-    pub(super) async fn finish(&self, time_max: Duration) -> bool {
+    pub(super) async fn finish(&self, deadline: Instant) -> bool {
         let mut tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let all = async {
             while let Some(done) = tasks.join_next().await {
                 log_panic(done);
             }
         };
-        tokio::time::timeout(time_max, all).await.is_ok()
+        tokio::time::timeout_at(deadline, all).await.is_ok()
     }
 }
 

@@ -1,5 +1,5 @@
-//! A backup of a running server, restored into an empty folder: cases, cameras, recordings and their verification are
-//! the same.
+//! A backup of a running server, restored into an empty folder: cases, accounts, cameras, recordings and their
+//! verification are the same.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -17,6 +17,7 @@ async fn state(served: &Served, recording: &str) -> Vec<Value> {
         (format!("/api/v1/recordings/{recording}"), &mediator),
         (format!("/api/v1/recordings/{recording}/verification"), &mediator),
         ("/api/v1/walls".into(), &administrator),
+        ("/api/v1/accounts".into(), &administrator),
     ] {
         state.push(served.get(&path, token).await);
     }
@@ -39,11 +40,32 @@ async fn state(served: &Served, recording: &str) -> Vec<Value> {
     state
 }
 
+const PASSWORD: &str = "和为贵 忍为高 让为先";
+
+/// The first administrator sets up an account by the link that the server made at its start.
+async fn set_up(served: &Served) {
+    let link = fs::read_to_string(served.folder.join("data/setup-link")).unwrap();
+    let code = link.trim_end().split_once("/setup#").unwrap().1;
+    let body = json!({ "code": code, "username": "zhou", "name": "周主任", "password": PASSWORD });
+    served.post("/api/v1/setup", "", body).await;
+}
+
+/// Somebody signs in with a password: their name and role.
+async fn sign_in(served: &Served) -> Value {
+    let body = json!({ "username": "zhou", "password": PASSWORD });
+    let grant = served.post("/api/v1/session", "", body).await;
+    let me = served.get("/api/v1/me", grant["token"].as_str().unwrap()).await;
+    json!([me["name"], me["role"]])
+}
+
 #[tokio::test]
 async fn a_restored_backup_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::start(folder.path()).await;
     let (mediator, administrator) = (served.token("mediator"), served.token("administrator"));
+    set_up(&served).await;
+    let signed_in = sign_in(&served).await;
+    assert_eq!(signed_in, json!(["周主任", "administrator"]));
     let region = served.post("/api/v1/regions", &administrator, json!({ "name": "云岭区" })).await;
     let camera = json!({
         "number": 101, "name": "村口", "url": "rtsp://127.0.0.1:9/cam", "username": "admin", "password": "geheim",
@@ -117,6 +139,7 @@ async fn a_restored_backup_is_the_same() {
     let served = Served::start(new.path()).await;
     let after = state(&served, &recording).await;
     assert_eq!(after, before);
+    assert_eq!(sign_in(&served).await, signed_in, "with the password they had");
     assert_eq!(fs::metadata(&into).unwrap().permissions().mode() & 0o777, 0o700);
     verify(new.path(), &into.join("recordings").join(&recording), 1);
 }

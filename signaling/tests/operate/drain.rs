@@ -6,18 +6,14 @@ use futures_util::SinkExt;
 use hewei::{config::Config, serve::Server};
 use hewei_client::http;
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::serve::{Served, Speaker, text, verify};
 
 /// Stops the server in the middle of calls and looks at what it leaves.
-async fn stop_and_verify(mut served: Served, speakers: Vec<Speaker>, what: &str) {
-    let count = speakers.len();
-    let speaking: Vec<_> = speakers
-        .into_iter()
-        .map(|mut speaker| tokio::spawn(async move { while speaker.speak(500).await {} }))
-        .collect();
+async fn stop_and_verify(mut served: Served, speaking: Vec<JoinHandle<()>>, what: &str) {
+    let count = speaking.len();
     let started = Instant::now();
     served.signal("-TERM");
     let status = served.ended().await;
@@ -54,15 +50,21 @@ fn ids_are_in(served: &Served) {
     assert!(log.iter().filter(|line| line["fields"]["message"] == "session ended").all(room));
 }
 
+/// Somebody comes in and is heard, and then speaks until the call ends.
+async fn speaks(served: &Served, token: &str, room: &str) -> JoinHandle<()> {
+    let mut speaker = Speaker::enter(served, token, room).await;
+    assert!(speaker.speak(100).await);
+    tokio::spawn(async move { while speaker.speak(500).await {} })
+}
+
 #[tokio::test]
 async fn a_call_is_sealed() {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::start(folder.path()).await;
     let token = served.token("mediator");
     let room = served.room(&token, "2026-1").await;
-    let mut speaker = Speaker::enter(&served, &token, &room).await;
-    assert!(speaker.speak(100).await);
-    stop_and_verify(served, vec![speaker], "one call").await;
+    let speaking = speaks(&served, &token, &room).await;
+    stop_and_verify(served, vec![speaking], "one call").await;
 }
 
 #[tokio::test]
@@ -70,21 +72,16 @@ async fn many_rooms_and_somebody_who_does_not_read() {
     const ROOMS: usize = 12;
     let folder = tempfile::tempdir().unwrap();
     let served = Served::start(folder.path()).await;
-    let mut speakers = Vec::new();
+    let mut speaking = Vec::new();
     let mut stuck = Vec::new();
     for number in 0..ROOMS {
         // Of a seat of their own each.
         let token = served.token("mediator");
         let room = served.room(&token, &format!("2026-{number}")).await;
-        let mut speaker = Speaker::enter(&served, &token, &room).await;
-        assert!(speaker.speak(10).await);
-        speakers.push(speaker);
+        speaking.push(speaks(&served, &token, &room).await);
         stuck.push(never_reads(&served, &served.token("leader"), &room).await);
     }
-    for speaker in &mut speakers {
-        assert!(speaker.speak(50).await);
-    }
-    stop_and_verify(served, speakers, "12 calls, each with somebody who does not read").await;
+    stop_and_verify(served, speaking, "12 calls, each with somebody who does not read").await;
 }
 
 /// Says hello and then reads nothing, with as little room for the server's words as the system gives.
