@@ -31,6 +31,10 @@ const REORDER_PACKETS_MAX: usize = 4_096;
 const SECOND_NS: u64 = 1_000_000_000;
 /// How long a fragment is.
 const FRAGMENT: Duration = Duration::from_secs(1);
+/// And the first after a loss, so that what was waited for is soon written.
+const FRAGMENT_AFTER_LOSS: Duration = Duration::from_millis(200);
+/// While a hole is waited for longer than this, what came before it is written.
+const HOLE_SHORT: Duration = Duration::from_millis(200);
 /// When a fragment is written though nothing follows.
 const FRAGMENT_LATE: Duration = Duration::from_millis(1_500);
 /// A keyframe is asked for at least so often.
@@ -143,6 +147,8 @@ pub(crate) struct Track {
     last_was_dtx: bool,
     epoch: Option<(u32, Epoch, u64)>,
     sequence: u32,
+    /// Something was lost before what is pending.
+    after_loss: bool,
     pending: Vec<Pending>,
     pending_since: MonoNs,
     /// Where the last frame ends.
@@ -202,6 +208,7 @@ impl Track {
             last_was_dtx: false,
             epoch: None,
             sequence: 0,
+            after_loss: false,
             pending: Vec::new(),
             pending_since: MonoNs(0),
             end: 0,
@@ -286,7 +293,9 @@ impl Track {
             self.take(released);
         }
         self.resolve(now, now.since(self.pending_since) >= FRAGMENT_LATE);
-        if !self.pending.is_empty() && now.since(self.pending_since) >= FRAGMENT_LATE {
+        let late = now.since(self.pending_since) >= FRAGMENT_LATE;
+        let waits = self.reorder.waited(now).is_some_and(|waited| waited >= HOLE_SHORT);
+        if !self.pending.is_empty() && (late || (waits && !self.timeline.holds())) {
             self.flush(None);
         }
     }
@@ -535,10 +544,7 @@ impl Track {
             self.flush(None);
             place = place.max(self.end);
             self.gap(place, waited);
-        } else if place.saturating_sub(self.pending.first().map_or(place, |first| first.place))
-            >= FRAGMENT.as_secs() * u64::from(rate)
-            && !self.timeline.holds()
-        {
+        } else if self.is_fragment_full(place) {
             self.flush(Some(place));
         }
         if let Some(epoch) = key {
@@ -574,10 +580,7 @@ impl Track {
         }
         if place <= self.end + slack && step == Step::Follows {
             place = self.end;
-            let begins = self.pending.first().map_or(place, |first| first.place);
-            if place - begins >= FRAGMENT.as_secs() * u64::from(self.codec.clock_rate_hz())
-                && !self.timeline.holds()
-            {
+            if self.is_fragment_full(place) {
                 self.flush(Some(place));
             }
         } else if !first {
@@ -636,6 +639,14 @@ impl Track {
         }
     }
 
+    /// Whether what is pending is to be written before a frame at `place`.
+    fn is_fragment_full(&self, place: u64) -> bool {
+        let begins = self.pending.first().map_or(place, |first| first.place);
+        let least = if self.after_loss { FRAGMENT_AFTER_LOSS } else { FRAGMENT };
+        let ticks = least.as_millis() as u64 * u64::from(self.codec.clock_rate_hz()) / 1_000;
+        place.saturating_sub(begins) >= ticks && !self.timeline.holds()
+    }
+
     /// Moves what is pending when it has turned out that the sender had paused.
     fn resolve(&mut self, now: MonoNs, last_chance: bool) {
         let Some(shift) = self.timeline.resolve(now, last_chance) else { return };
@@ -662,6 +673,7 @@ impl Track {
         if self.lost == 0 && (until <= self.end + least || self.drifted) {
             return;
         }
+        self.after_loss |= self.lost > 0 || waited_for_keyframe;
         let kind = self.was_paused.take().unwrap_or(self.gap_kind(waited_for_keyframe));
         self.outputs.push_back(Output::Gap { kind, from: self.end, to: until, packets: self.lost });
     }
@@ -715,6 +727,7 @@ impl Track {
             return;
         };
         let Some(first) = self.pending.first() else { return };
+        self.after_loss = false;
         let (start, sync) = (first.place, first.sync);
         let mut pending = std::mem::take(&mut self.pending);
         if let (Some(next), Some(last)) = (next, pending.last_mut())

@@ -156,6 +156,35 @@ fn what_a_kill_leaves_is_kept_to_the_last_whole_fragment() {
     assert_eq!(folder.count(), 1, "the consents are there as after a normal end");
 }
 
+/// Pictures that are left when a recording is interrupted at `until`, milliseconds after its start, of a sender of 15
+/// pictures a second with a keyframe every other second that loses a packet for good after 6.3 seconds.
+fn pictures_left(until: u64) -> u64 {
+    static FRAMES: LazyLock<Vec<Frame>> = LazyLock::new(|| h264_frames("160x90", SECONDS));
+    let mut session = Session::begin();
+    let mut sender = Sender::new(Codec::H264, "张三", Role::Party, ParticipantId::from_u128(1));
+    session.open(&sender);
+    let at = |ms| START + Duration::from_millis(ms);
+    let mut packets = sender.send(START, &FRAMES);
+    let lost = packets.iter().position(|packet| packet.arrival >= at(6_300)).expect("it goes on");
+    packets.remove(lost);
+    packets.retain(|packet| packet.arrival < at(until));
+    session.play(packets, at(until));
+    let interrupted = session.interrupt();
+    let recovered = interrupted.recover("after", |_| ()).expect("recovered");
+    let closed = assert_sound(&interrupted, &recovered, "after a loss");
+    closed.decode(sender.meta.track).0
+}
+
+#[test]
+fn a_loss_just_before_a_kill_costs_little_more_than_what_was_lost() {
+    // The packet is still waited for: what came before it is there.
+    let left = pictures_left(6_900);
+    assert!((92..=95).contains(&left), "{left}");
+    // It was given up, and a keyframe came after 8 seconds: that is there soon.
+    let left = pictures_left(8_500);
+    assert!((96..=103).contains(&left), "{left}");
+}
+
 fn lines_of(closed: &Closed, kind: &str, track: TrackId) -> Vec<serde_json::Value> {
     let track = track.to_string();
     closed.journal().into_iter().filter(|line| line["t"] == kind && line["track"] == track.as_str()).collect()

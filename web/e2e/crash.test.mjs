@@ -315,7 +315,21 @@ class Story {
       }
       worst.push(...kill.missing.filter(({ byPackets }) => !(byPackets <= MISSING_MAX_MS)).map((one) => ({ index, ...one })))
     }
+    for (const { index, source } of worst) this.tellTrack(index, source)
     assert.deepEqual(worst, [], `tracks that miss more than ${MISSING_MAX_MS} ms of what the others received`)
+  }
+
+  /** What the journal says of one source, and when its packets were seen to arrive: for whoever looks into a miss. */
+  tellTrack(index, source) {
+    const { at, ran, heard, arrivals, recording } = this.kills[index]
+    const began = Date.parse(recording.lines[0].at)
+    const track = recording.lines.find((line) => line.t === 'track_open' && `${line.name} ${line.kind}` === source)?.track
+    console.error(`kill ${index + 1}, ${source}: the server ran ${ran} ms, recording began ${at - began} ms before the kill`)
+    for (const line of recording.lines) {
+      if (line.track === track || line.t === 'recovered') console.error(`  ${JSON.stringify(line)}`)
+    }
+    const ago = (time) => Math.round(at - time)
+    console.error(`  packets seen ${[...(arrivals[source] ?? [])].map(ago)} ms before the kill, the last ${ago(heard[source])}`)
   }
 
   printTable() {

@@ -291,15 +291,17 @@ pub struct Network {
 }
 
 impl Network {
-    /// Passes packets on; never loses the first few of a track.
+    /// Passes packets on; never loses the first few of a track, and sends the last on at once: one that comes late with
+    /// nothing behind it is a pause.
     pub fn pass(&self, mut sent: Vec<Sent>, random: &mut Random) -> Vec<Sent> {
         let mut passed = Vec::new();
+        let last = sent.len().saturating_sub(1);
         for (index, mut packet) in sent.drain(..).enumerate() {
             if index > 40 && random.chance(self.lost) {
                 continue;
             }
             // A track begins with the first packet that comes.
-            if index == 0 {
+            if index == 0 || index == last {
                 passed.push(packet);
                 continue;
             }
