@@ -301,13 +301,14 @@ impl Network {
                 continue;
             }
             // A track begins with the first packet that comes.
-            if index == 0 || index == last {
+            if index == 0 {
                 passed.push(packet);
                 continue;
             }
-            if random.chance(self.resent) {
+            let stays = index == last;
+            if random.chance(self.resent) && !stays {
                 packet.arrival = packet.arrival + Duration::from_millis(50 + random.next() % 550);
-            } else if random.chance(self.swapped) {
+            } else if random.chance(self.swapped) && !stays {
                 packet.arrival = packet.arrival + Duration::from_millis(random.next() % 80);
             }
             if random.chance(self.doubled) {
