@@ -69,16 +69,28 @@ pub fn network(address: IpAddr) -> IpAddr {
 /// A network: an address and how many of its first bits count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
-    address: IpAddr,
-    prefix: u8,
+    /// Any address of it.
+    pub address: IpAddr,
+    /// How many bits.
+    pub prefix: u8,
 }
 
 impl Network {
     /// This machine itself, in both families.
     pub const LOOPBACK: [Network; 2] = [
-        Network { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), prefix: 8 },
-        Network { address: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix: 128 },
+        Network::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+        Network::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
     ];
+
+    /// Of an address's first `prefix` bits, of which there are enough.
+    pub const fn new(address: IpAddr, prefix: u8) -> Self {
+        Self { address, prefix }
+    }
+
+    /// Of one address alone.
+    pub const fn alone(address: IpAddr) -> Self {
+        Self::new(address, if address.is_ipv4() { 32 } else { 128 })
+    }
 
     /// Whether an address is of it. An IPv4 address may come written as IPv6.
     pub fn contains(self, address: IpAddr) -> bool {

@@ -293,15 +293,10 @@ async fn token(
 
 async fn setup_link(config: Config, username: Option<String>) -> anyhow::Result<()> {
     let (_, store) = open_storage(&config).await?;
-    let listening: Vec<Listening> = config
-        .http
-        .listen
-        .iter()
-        .map(|address| Listening { address: *address, tls: !address.ip().is_loopback() })
-        .collect();
+    let listening: Vec<Listening> = config.http.listen.iter().copied().map(Listening::at).collect();
     let text = async {
         let account = whose_link(&store, username.as_deref()).await?;
-        setup_link::make(&store, &config.storage.folder, &listening, account.as_ref()).await
+        setup_link::make(&store, &config, &listening, account.as_ref()).await
     }
     .await;
     store.close().await;

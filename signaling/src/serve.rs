@@ -72,6 +72,13 @@ pub struct Listening {
     pub tls: bool,
 }
 
+impl Listening {
+    /// What an address is listened at with: plain HTTP never leaves the machine.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, tls: !address.ip().is_loopback() }
+    }
+}
+
 impl Server {
     /// Opens the storage folder, starts media and listens.
     pub async fn start(config: Config) -> anyhow::Result<Server> {
@@ -145,22 +152,18 @@ impl Server {
         let mut listening = Vec::with_capacity(sockets.len());
         let mut certificates = None;
         for socket in sockets {
-            let address = socket.local_addr()?;
-            let tls = match address.ip().is_loopback() {
-                true => None,
-                false if certificates.is_none() => {
-                    let opened = http::tls::Certificates::open(&app.config.http, &folder.tls())?;
-                    Some(certificates.insert(opened).acceptor()?)
-                }
-                false => certificates.as_ref().map(http::tls::Certificates::acceptor).transpose()?,
-            };
-            let listener = Listening { address, tls: tls.is_some() };
-            tracing::info!(%address, tls = listener.tls, "listening");
-            listening.push(listener);
+            let at = Listening::at(socket.local_addr()?);
+            if at.tls && certificates.is_none() {
+                certificates = Some(http::tls::Certificates::open(&app.config.http, &folder.tls())?);
+            }
+            let secured = certificates.as_ref().filter(|_| at.tls);
+            let tls = secured.map(http::tls::Certificates::acceptor).transpose()?;
+            tracing::info!(address = %at.address, tls = at.tls, "listening");
+            listening.push(at);
             let (router, shares) = (router.clone(), Arc::clone(&connections));
             listeners.spawn(http::listener::serve(socket, tls, router, shares, stopped.clone(), GRACE));
         }
-        let setup_link = setup_link::at_start(&app.store, &app.config.storage.folder, &listening).await?;
+        let setup_link = setup_link::at_start(&app.store, &app.config, &listening).await?;
         let tidy = tokio::spawn(tidy(app.clone()));
         let keep_fresh = certificates.map(|certificates| tokio::spawn(certificates.keep_fresh()));
         Ok(Server { app, listening, stop, listeners, keep_fresh, tidy, setup_link, recovering, _lock: lock })

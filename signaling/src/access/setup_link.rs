@@ -7,7 +7,7 @@ use anyhow::Context;
 use hewei_store::{Account, Store};
 use time::{Duration, OffsetDateTime};
 
-use crate::{addresses, secrets, serve::Listening};
+use crate::{addresses, config::Config, secrets, serve::Listening};
 
 /// The first administrator's.
 const LIFETIME: Duration = Duration::hours(24);
@@ -17,7 +17,7 @@ const FILE: &str = "setup-link";
 /// it makes the first administrator, and is kept in the storage folder as well.
 pub async fn make(
     store: &Store,
-    folder: &Path,
+    config: &Config,
     listening: &[Listening],
     account: Option<&Account>,
 ) -> anyhow::Result<String> {
@@ -25,11 +25,11 @@ pub async fn make(
     let expires_at = OffsetDateTime::now_utc() + LIFETIME;
     store.put_setup_code(&code, account.map(|account| account.id), expires_at).await?;
     let mut text = String::new();
-    for base in bases(listening) {
+    for base in bases(config, listening) {
         text.push_str(&format!("{base}/setup#{code}\n"));
     }
     if account.is_none() {
-        let path = folder.join(FILE);
+        let path = config.storage.folder.join(FILE);
         secrets::write_private(&path, text.as_bytes()).with_context(|| format!("{}", path.display()))?;
     }
     Ok(text)
@@ -38,14 +38,14 @@ pub async fn make(
 /// At the start: a link when there is no administrator who could sign in; otherwise an old one goes.
 pub async fn at_start(
     store: &Store,
-    folder: &Path,
+    config: &Config,
     listening: &[Listening],
 ) -> anyhow::Result<Option<String>> {
     if store.has_administrator().await? {
-        remove(folder);
+        remove(&config.storage.folder);
         return Ok(None);
     }
-    make(store, folder, listening, None).await.map(Some)
+    make(store, config, listening, None).await.map(Some)
 }
 
 /// The link was used.
@@ -59,13 +59,15 @@ pub fn remove(folder: &Path) {
 }
 
 /// The addresses of pages, as a browser takes them: those on this machine first.
-fn bases(listening: &[Listening]) -> Vec<String> {
+fn bases(config: &Config, listening: &[Listening]) -> Vec<String> {
+    // In a container they are the host's, as its settings tell for media.
+    let machine = addresses::candidates(config, &addresses::of_this_machine());
     let mut bases = Vec::new();
     for Listening { address, tls } in listening {
         let scheme = if *tls { "https" } else { "http" };
         let hosts = match address.ip() {
             ip if !ip.is_unspecified() => vec![ip],
-            _ => addresses::of_this_machine().into_iter().filter(std::net::IpAddr::is_ipv4).collect(),
+            _ => machine.iter().copied().filter(|ip| ip.is_ipv4() && !ip.is_loopback()).collect(),
         };
         bases.extend(
             hosts.into_iter().map(|ip| format!("{scheme}://{}", SocketAddr::new(ip, address.port()))),

@@ -17,7 +17,7 @@ use super::{
     report::{Check, Finding, words},
     stun,
 };
-use crate::addresses;
+use crate::{addresses, serve::Listening};
 
 /// Datagrams are lost now and then.
 const TRIES: usize = 5;
@@ -169,7 +169,7 @@ async fn counted(context: &Context, server: SocketAddr) -> Option<Heard> {
 async fn strangers(context: &Context) -> Option<u64> {
     let listen = context.config.http.listen.first()?;
     let address = ports::reachable(*listen);
-    let answer = http::get(address, !listen.ip().is_loopback(), "/metrics").await.ok()?;
+    let answer = http::get(address, Listening::at(*listen).tls, "/metrics").await.ok()?;
     answer.text.lines().find_map(|line| line.strip_prefix(STRANGERS)?.trim().parse().ok())
 }
 

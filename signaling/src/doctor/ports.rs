@@ -10,6 +10,7 @@ use super::{
     http,
     report::{Check, Finding, Words, words},
 };
+use crate::serve::Listening;
 
 /// One port of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub(super) async fn gather(context: &Context) -> Vec<Facts> {
         if let Probe::Taken { hewei_answers, .. } = &mut probe
             && protocol == Protocol::Tcp
         {
-            *hewei_answers = http::is_hewei(reachable(address), !address.ip().is_loopback()).await;
+            *hewei_answers = http::is_hewei(reachable(address), Listening::at(address).tls).await;
         }
         facts.push(Facts {
             protocol,

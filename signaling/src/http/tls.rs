@@ -25,7 +25,10 @@ use rustls::{
 use time::OffsetDateTime;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{addresses, config, secrets};
+use crate::{
+    addresses::{self, Network},
+    config, secrets,
+};
 
 /// What browsers still accept of a certificate whose CA was put in by hand.
 const CERTIFICATE_LIFETIME: time::Duration = time::Duration::days(397);
@@ -33,14 +36,14 @@ const RENEW_BEFORE: time::Duration = time::Duration::days(30);
 const CA_LIFETIME: time::Duration = time::Duration::days(3_650);
 /// Networks that nobody owns (RFC 1918, 4193, 6598, and loopback): the own CA is good for these, and for the names and
 /// addresses this machine had when it was made. Whoever steals its key can play no other site to those who trust it.
-const PRIVATE: [(IpAddr, u8); 7] = [
-    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
-    (IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10),
-    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
-    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
-    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
-    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
-    (IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), 7),
+const PRIVATE: [Network; 7] = [
+    Network::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    Network::new(IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10),
+    Network::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    Network::new(IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+    Network::new(IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
+    Network::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+    Network::new(IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), 7),
 ];
 /// How often files and addresses are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -260,19 +263,7 @@ pub(crate) fn beyond_own_ca(folder: &Path, names: &BTreeSet<String>) -> Vec<Stri
 }
 
 fn is_private(name: &str) -> bool {
-    name.parse().is_ok_and(|address| PRIVATE.iter().any(|network| contains(*network, address)))
-}
-
-fn contains((network, prefix): (IpAddr, u8), address: IpAddr) -> bool {
-    match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            (network.to_bits() ^ address.to_bits()).leading_zeros() >= prefix.into()
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            (network.to_bits() ^ address.to_bits()).leading_zeros() >= prefix.into()
-        }
-        _ => false,
-    }
+    name.parse().is_ok_and(|address| PRIVATE.iter().any(|network| network.contains(address)))
 }
 
 /// The own CA. It is made once, for the names this machine then has, and kept, so that whoever trusts it goes on
@@ -301,10 +292,11 @@ fn own_ca(folder: &Path, names: &BTreeSet<String>, now: OffsetDateTime) -> anyho
 }
 
 fn good_for(names: &BTreeSet<String>) -> Vec<GeneralSubtree> {
-    let network =
-        |(address, prefix)| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, prefix));
+    let network = |Network { address, prefix }| {
+        GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, prefix))
+    };
     let own = names.iter().map(|name| match name.parse::<IpAddr>() {
-        Ok(address) => network((address, if address.is_ipv4() { 32 } else { 128 })),
+        Ok(address) => network(Network::alone(address)),
         Err(_) => GeneralSubtree::DnsName(name.clone()),
     });
     PRIVATE.into_iter().map(network).chain(own).collect()

@@ -54,7 +54,7 @@ pub async fn sign_in(
         return Err(Problem::account_disabled());
     }
     let (secret, claims) = app.begin_sign_in(&account, &hash, peer.ip(), browser::family(&headers)).await?;
-    signed_in(&app, &secret, claims, over_tls)
+    signed_in(&app, &secret, claims, comes_over_tls(over_tls, &headers))
 }
 
 /// The account that this name and password are of, and its password's hash. Wrong ones are counted and written down.
@@ -260,7 +260,7 @@ pub(super) fn signed_in(
     app: &App,
     secret: &str,
     claims: Claims,
-    OverTls(over_tls): OverTls,
+    over_tls: bool,
 ) -> Result<Response, Problem> {
     let mut response = no_store(Json(grant(app, claims)));
     response.headers_mut().insert(header::SET_COOKIE, cookie::set(secret, over_tls)?);
@@ -277,6 +277,12 @@ pub(super) async fn of_account(
     let sign_ins = app.store.sign_ins(account.id).await?;
     let live = sign_ins.into_iter().filter(|sign_in| access::is_live(sign_in, now));
     Ok(live.map(|sign_in| to_wire(sign_in, current)).collect())
+}
+
+/// Whether the browser is over TLS, with us or with a proxy before us: it says so itself.
+pub(super) fn comes_over_tls(OverTls(with_us): OverTls, headers: &HeaderMap) -> bool {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    with_us || origin.is_some_and(|origin| origin.starts_with("https://"))
 }
 
 /// Other sites' pages may not sign anybody in or out.

@@ -129,7 +129,7 @@ pub async fn setup(
     })
     .await?;
     let (secret, claims) = app.begin_sign_in(&account, &hash, peer.ip(), browser::family(&headers)).await?;
-    session::signed_in(&app, &secret, claims, over_tls)
+    session::signed_in(&app, &secret, claims, session::comes_over_tls(over_tls, &headers))
 }
 
 /// What a code is for. Wrong ones cost tries as with invitations.

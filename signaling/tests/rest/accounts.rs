@@ -130,6 +130,12 @@ async fn the_first_administrator_comes_in_by_the_link_in_the_folder_once() {
     let again = server.sets_up(code, who).await;
     assert_eq!((again.status, again.problem().as_str()), (StatusCode::NOT_FOUND, "setup_unknown"));
     assert_eq!(server.audited().await, ["account.sign_in", "account.password"]);
+
+    let behind_a_proxy = post("/api/v1/session", &json!({"username": "admin", "password": PASSWORD}))
+        .header("origin", "https://localhost")
+        .to(server.address())
+        .await;
+    assert!(behind_a_proxy.header(header::SET_COOKIE).ends_with("; Secure"), "the browser is over TLS");
     server.server.stop().await;
 }
 
@@ -459,6 +465,12 @@ async fn who_may_read_the_folder_gets_a_fresh_link() {
     assert_eq!((&info["kind"], &info["username"]), (&json!("reset"), &json!("admin")));
     SignedIn::of(&server.sets_up(&code(&again), json!({"password": "correct horse battery"})).await);
     assert_eq!(server.me(&administrator.token).await, "token_revoked");
+
+    // Where it listens everywhere, the link has the address that the settings tell: a container does not know it.
+    let mut command = hewei(server.folder.path(), &["setup-link"]);
+    command.env("HEWEI_HTTP_LISTEN", "0.0.0.0:8443").env("HEWEI_MEDIA_ADDRESSES", "192.0.2.10");
+    let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(output.starts_with("https://192.0.2.10:8443/setup#") && output.lines().count() == 1, "{output}");
 
     let (good, out, error) = link(&["--username", "nobody"]);
     assert!(!good && out.is_empty() && error.contains("nobody"), "{error}");
