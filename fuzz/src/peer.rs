@@ -8,7 +8,7 @@ use std::{
 use hewei_media::rtp::Header;
 use hewei_model::Codec;
 use hewei_peer::{
-    Identity, Peer, Secrets,
+    Credentials, Identity, Peer, Secrets,
     sdp::Offer,
     srtp::{self as secure, Profile},
     stun::{self as checks, BindingRequest},
@@ -26,8 +26,7 @@ fn identity() -> Identity {
 
 fn peer(now: Instant, offer: &Offer) -> Peer {
     let secrets = Secrets {
-        ice_ufrag: "ours".into(),
-        ice_pwd: "our-password-of-some-length".into(),
+        ice: Credentials { ufrag: "ours".into(), pwd: "our-password-of-some-length".into() },
         first_ssrc: 1_000,
     };
     Peer::new(now, identity(), secrets, offer)

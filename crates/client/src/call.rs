@@ -178,6 +178,18 @@ impl Call {
         self.media.as_mut().map(Media::connection_mut)
     }
 
+    /// Goes on from another address and restarts ICE, as a page does whose network changed. Nothing before the first
+    /// answer.
+    ///
+    /// # Errors
+    /// [`CallError::Socket`], [`CallError::Signalling`].
+    pub fn change_network(&mut self) -> Result<(), CallError> {
+        let Some(media) = &mut self.media else { return Ok(()) };
+        media.change_address()?;
+        media.connection_mut().restart();
+        self.offer()
+    }
+
     /// Leaves for good: the seat is given up.
     ///
     /// # Errors

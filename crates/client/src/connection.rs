@@ -117,6 +117,10 @@ pub struct Connection {
     version: u32,
     pwd: String,
     credentials: Credentials,
+    /// Our side of an ICE session that the server does not know yet: fragment and password.
+    restarting: Option<(String, String)>,
+    /// Of a session that has begun anew no candidate has answered yet. Until one does media goes where it went.
+    rechecking: bool,
     remote_fingerprint: String,
     candidates: Vec<SocketAddr>,
     server: Option<SocketAddr>,
@@ -155,6 +159,8 @@ impl Connection {
                 remote_ufrag: String::new(),
                 remote_pwd: String::new(),
             },
+            restarting: None,
+            rechecking: false,
             remote_fingerprint: String::new(),
             candidates: Vec::new(),
             server: None,
@@ -191,13 +197,54 @@ impl Connection {
     pub fn offer(&mut self) -> String {
         self.version += 1;
         let tracks: Vec<Track> = self.tracks.iter().map(|sending| sending.track).collect();
-        let local = Local {
-            version: self.version,
-            ufrag: &self.credentials.local_ufrag,
-            pwd: &self.pwd,
-            fingerprint: self.dtls.fingerprint(),
+        sdp::write_offer(&tracks, &self.slots, &self.local())
+    }
+
+    /// Restarts ICE with the next offer, as a browser does whose network changed: see [`Self::offer`]. All else stays.
+    /// Nothing before the first answer.
+    pub fn restart(&mut self) {
+        if !matches!(self.state, State::New) {
+            self.restarting = Some((letters::<8>(), letters::<24>()));
+        }
+    }
+
+    /// The same for WHIP and WHEP, which have no second offer: a fragment to send by `PATCH`. Its answer goes to
+    /// [`Self::restarted`].
+    pub fn restart_fragment(&mut self) -> String {
+        self.restart();
+        let kind = self.tracks.first().map(|sending| sending.track.codec.kind());
+        let kind = kind.or_else(|| self.slots.first().map(|slot| slot.kind)).unwrap_or(MediaKind::Audio);
+        sdp::write_fragment(kind, &self.local())
+    }
+
+    /// Takes the server's answer to [`Self::restart_fragment`].
+    ///
+    /// # Errors
+    /// [`Error::Answer`]; ICE goes on as it was.
+    pub fn restarted(&mut self, now: Instant, fragment: &str) -> Result<(), Error> {
+        let answer = Answer::parse_fragment(fragment)?;
+        self.recheck(now, answer);
+        Ok(())
+    }
+
+    fn local(&self) -> Local<'_> {
+        let (ufrag, pwd) = match &self.restarting {
+            Some((ufrag, pwd)) => (ufrag, pwd),
+            None => (&self.credentials.local_ufrag, &self.pwd),
         };
-        sdp::write_offer(&tracks, &self.slots, &local)
+        Local { version: self.version, ufrag, pwd, fingerprint: self.dtls.fingerprint() }
+    }
+
+    /// The server has taken a restart: all its candidates are tried anew.
+    fn recheck(&mut self, now: Instant, answer: Answer) {
+        let Some((ufrag, pwd)) = self.restarting.take() else { return };
+        self.pwd = pwd;
+        self.credentials =
+            Credentials { local_ufrag: ufrag, remote_ufrag: answer.ufrag, remote_pwd: answer.pwd };
+        self.candidates = answer.candidates;
+        self.transactions.clear();
+        self.rechecking = true;
+        self.check(now);
     }
 
     /// Takes the answer to the last offer; the first one begins the connection.
@@ -229,6 +276,8 @@ impl Connection {
             self.state = State::Checking;
             self.answered_at = Some(now);
             self.check(now);
+        } else {
+            self.recheck(now, answer);
         }
         Ok(())
     }
@@ -326,7 +375,8 @@ impl Connection {
 
     /// Takes in a datagram that came from this address. Until a candidate is chosen only answers to checks count.
     pub fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        if self.server.is_some_and(|server| server != from) {
+        let tried = self.rechecking && self.candidates.contains(&from);
+        if self.server.is_some_and(|server| server != from && !tried) {
             return;
         }
         // RFC 7983.
@@ -404,11 +454,12 @@ impl Connection {
 
     /// Renews consent now, whatever is due.
     pub fn check(&mut self, now: Instant) {
-        let to: Vec<SocketAddr> = self.server.map_or_else(|| self.candidates.clone(), |server| vec![server]);
+        let chosen = self.server.filter(|_| !self.rechecking);
+        let to: Vec<SocketAddr> = chosen.map_or_else(|| self.candidates.clone(), |server| vec![server]);
         for to in to {
             // Every path is tried, and the first that answers nominated (RFC 8445, section 8.1.1): nominating all of
             // them would have the server send to the last.
-            let nominate = self.server.is_some();
+            let nominate = chosen.is_some();
             let Ok((transaction, datagram)) = stun::request(&self.credentials, &*self.provider, nominate)
             else {
                 continue;
@@ -419,7 +470,7 @@ impl Connection {
             self.transactions.push_back(transaction);
             self.transmits.push_back(Transmit { to, datagram });
         }
-        self.check_at = Some(now + if self.server.is_some() { RENEW_EVERY } else { CHECK_EVERY });
+        self.check_at = Some(now + if chosen.is_some() { RENEW_EVERY } else { CHECK_EVERY });
     }
 
     fn receive_stun(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
@@ -427,6 +478,10 @@ impl Connection {
         let Some(at) = self.transactions.iter().position(|known| *known == transaction) else { return };
         self.transactions.remove(at);
         self.last_heard = Some(now);
+        if std::mem::take(&mut self.rechecking) {
+            self.server = Some(from);
+            self.check(now);
+        }
         if matches!(self.state, State::Checking) {
             self.server = Some(from);
             self.state = State::Handshaking;

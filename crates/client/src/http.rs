@@ -43,6 +43,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// `Location`, if there was one.
     pub location: Option<String>,
+    /// `ETag`, if there was one.
+    pub tag: Option<String>,
     /// Body.
     pub body: String,
 }
@@ -58,12 +60,27 @@ pub async fn request(
     token: Option<&str>,
     body: Option<(&str, String)>,
 ) -> Result<Answer, HttpError> {
+    request_if(server, method, path, token, None, body).await
+}
+
+/// The same with an `If-Match`.
+async fn request_if(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    tag: Option<&str>,
+    body: Option<(&str, String)>,
+) -> Result<Answer, HttpError> {
     let stream = TcpStream::connect(server).await.map_err(|error| HttpError::Connect(server, error))?;
     let what = format!("{method} {path}");
     let no_answer = |error: &dyn std::fmt::Display| HttpError::NoAnswer(what.clone(), error.to_string());
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, server.to_string());
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    if let Some(tag) = tag {
+        request = request.header(header::IF_MATCH, tag);
     }
     let text = match body {
         Some((content_type, text)) => {
@@ -82,10 +99,12 @@ pub async fn request(
             let (parts, body) = response.into_parts();
             let body =
                 Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| no_answer(&error))?;
-            let location = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+            let text =
+                |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
             Ok(Answer {
                 status: parts.status,
-                location: location.map(str::to_owned),
+                location: text(header::LOCATION),
+                tag: text(header::ETAG),
                 body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
             })
         };
@@ -145,6 +164,25 @@ pub async fn offer(server: SocketAddr, path: &str, token: &str, shape: Shape) ->
 }
 
 impl Session {
+    /// Goes on from another address and restarts ICE: a PATCH on its location (RFC 9725 §4.3.3). Gives the new ETag.
+    ///
+    /// # Errors
+    /// As [`offer`]; the session goes on as it was then, if it can.
+    pub async fn change_network(&mut self) -> Result<String, HttpError> {
+        self.media.change_address()?;
+        let fragment = self.media.connection_mut().restart_fragment();
+        let body = Some(("application/trickle-ice-sdpfrag", fragment));
+        let answer =
+            request_if(self.server, "PATCH", &self.location, Some(&self.token), Some("*"), body).await?;
+        match answer.tag {
+            Some(tag) if answer.status == StatusCode::OK => {
+                self.media.connection_mut().restarted(Instant::now(), &answer.body)?;
+                Ok(tag)
+            }
+            _ => Err(HttpError::Refused(self.location.clone(), answer.status.as_u16(), answer.body)),
+        }
+    }
+
     /// Ends the session: a DELETE on its location.
     ///
     /// # Errors

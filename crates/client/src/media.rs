@@ -28,12 +28,28 @@ impl Media {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn open(connection: Connection) -> io::Result<Media> {
-        let ipv6 = connection.candidates().first().is_some_and(SocketAddr::is_ipv6);
-        let any: SocketAddr =
-            if ipv6 { (Ipv6Addr::UNSPECIFIED, 0).into() } else { (Ipv4Addr::UNSPECIFIED, 0).into() };
-        let socket = std::net::UdpSocket::bind(any)?;
-        socket.set_nonblocking(true)?;
-        Ok(Media { connection, socket: UdpSocket::from_std(socket)? })
+        let socket = bind(&connection)?;
+        Ok(Media { connection, socket })
+    }
+
+    /// Goes on from another address, as a phone does that changes its network. Restart ICE with it.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; the address is the old one then.
+    ///
+    /// # Panics
+    /// As [`Self::open`].
+    pub fn change_address(&mut self) -> io::Result<()> {
+        self.socket = bind(&self.connection)?;
+        Ok(())
+    }
+
+    /// The address it goes on from.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 
     /// The connection.
@@ -104,4 +120,13 @@ impl Media {
         self.connection.close(Instant::now());
         self.flush();
     }
+}
+
+fn bind(connection: &Connection) -> io::Result<UdpSocket> {
+    let ipv6 = connection.candidates().first().is_some_and(SocketAddr::is_ipv6);
+    let any: SocketAddr =
+        if ipv6 { (Ipv6Addr::UNSPECIFIED, 0).into() } else { (Ipv4Addr::UNSPECIFIED, 0).into() };
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
 }

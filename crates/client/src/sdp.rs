@@ -170,8 +170,29 @@ pub(crate) struct Section {
     pub(crate) rtx_ssrc: Option<u32>,
 }
 
+/// What a restart of ICE says of our side, at the first m-line (RFC 8840 §9).
+pub(crate) fn write_fragment(kind: MediaKind, local: &Local<'_>) -> String {
+    let media = match kind {
+        MediaKind::Audio => "audio",
+        MediaKind::Video => "video",
+    };
+    format!(
+        "m={media} 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=ice-ufrag:{}\r\na=ice-pwd:{}\r\n",
+        local.ufrag, local.pwd
+    )
+}
+
 impl Answer {
     pub(crate) fn parse(sdp: &str) -> Result<Answer, Error> {
+        let answer = Self::parse_fragment(sdp)?;
+        if answer.fingerprint.is_empty() {
+            return Err(Error::Answer("no a=fingerprint:sha-256".to_owned()));
+        }
+        Ok(answer)
+    }
+
+    /// The same of a fragment, which has ICE alone.
+    pub(crate) fn parse_fragment(sdp: &str) -> Result<Answer, Error> {
         let mut answer = Answer::default();
         for line in sdp.lines() {
             if let Some(media) = line.strip_prefix("m=") {
@@ -227,7 +248,6 @@ impl Answer {
         for (what, there) in [
             ("a=ice-ufrag", !answer.ufrag.is_empty()),
             ("a=ice-pwd", !answer.pwd.is_empty()),
-            ("a=fingerprint:sha-256", !answer.fingerprint.is_empty()),
             ("a=candidate", !answer.candidates.is_empty()),
         ] {
             if !there {

@@ -1,10 +1,10 @@
 //! What the rest of the server tells a shard.
 
 use hewei_model::{Audience, MediaKind, PeerId, Publisher, RoomId, TrackId};
-use hewei_peer::sdp;
+use hewei_peer::{sdp, sdpfrag::Fragment};
 use tokio::sync::oneshot;
 
-use crate::{Offer, OfferError, source, tap};
+use crate::{IceUpdate, Offer, OfferError, source, tap};
 
 pub(crate) enum Command {
     OpenRoom,
@@ -13,6 +13,11 @@ pub(crate) enum Command {
         offer: Box<Offer>,
         parsed: Box<sdp::Offer>,
         reply: oneshot::Sender<Result<String, OfferError>>,
+    },
+    Ice {
+        peer: PeerId,
+        fragment: Box<Fragment>,
+        reply: oneshot::Sender<Result<IceUpdate, OfferError>>,
     },
     ClosePeer {
         peer: PeerId,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hewei_model::{Audience, MediaKind, ParticipantId, PeerId, Publisher, RoomId, TrackId};
-use hewei_peer::sdp;
+use hewei_peer::{sdp, sdpfrag::Fragment};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Config, Event, SourceWriter, command::Command, shard, tap};
@@ -57,6 +57,17 @@ pub enum SlotFill {
     /// The sources there are at the moment of the offer, in the order they came; m-lines beyond them are
     /// answered `inactive` (plain WHEP).
     Now,
+    /// None: the peer only publishes. An offer that could be taken in part only is refused (WHIP).
+    Nothing,
+}
+
+/// What came of a fragment of ICE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IceUpdate {
+    /// It is of the session in use. Its candidates are of no use to a lite agent.
+    Candidates,
+    /// It began a new one; this is our side of it, a fragment in turn.
+    Restarted(String),
 }
 
 /// An offer that cannot be answered. The peer, if it was there before, goes on as it was.
@@ -65,9 +76,15 @@ pub enum OfferError {
     /// Not SDP, or not SDP that WebRTC allows.
     #[error("the SDP offer cannot be used: {0}")]
     Invalid(String),
+    /// Only a part of it could be taken.
+    #[error("the SDP offer cannot be taken as a whole: {0}")]
+    Partial(String),
     /// No such room.
     #[error("the room is not open")]
     NoRoom,
+    /// No such peer.
+    #[error("the connection is gone")]
+    NoPeer,
     /// A limit was reached.
     #[error("too many {0}")]
     TooMany(&'static str),
@@ -106,6 +123,17 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         let (room, parsed) = (offer.room, Box::new(parsed));
         if !self.shards.send(room, Command::Offer { offer: Box::new(offer), parsed, reply }) {
+            return Err(OfferError::NoRoom);
+        }
+        answer.await.unwrap_or(Err(OfferError::Stopped))
+    }
+
+    /// Takes in what a WHIP or WHEP client says of its side of ICE (RFC 9725 §4.3): more candidates, or a restart.
+    pub async fn ice(&self, room: RoomId, peer: PeerId, fragment: &str) -> Result<IceUpdate, OfferError> {
+        let fragment = Fragment::parse(fragment).map_err(|error| OfferError::Invalid(error.to_string()))?;
+        let (reply, answer) = oneshot::channel();
+        let fragment = Box::new(fragment);
+        if !self.shards.send(room, Command::Ice { peer, fragment, reply }) {
             return Err(OfferError::NoRoom);
         }
         answer.await.unwrap_or(Err(OfferError::Stopped))

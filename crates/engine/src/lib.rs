@@ -19,6 +19,7 @@ pub mod tap;
 
 pub use config::Config;
 pub use event::{CloseReason, Event, Slot};
-pub use handle::{Engine, Offer, OfferError, SlotFill, StartError};
+pub use handle::{Engine, IceUpdate, Offer, OfferError, SlotFill, StartError};
+pub use hewei_peer::sdpfrag::FRAGMENT_LEN_MAX;
 pub use source::SourceWriter;
 pub use sys::{KernelClock, kernel_clock, mono_now};

@@ -97,6 +97,66 @@ async fn a_path_moves_with_something_that_authenticates_on_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restart_takes_media_to_another_address_and_no_copied_check_does() {
+    let (engine, mut publisher, mut viewer) = call().await;
+    let old = check(&mut viewer);
+    viewer.restart(&engine).await;
+    let thieves: Vec<UdpSocket> = (0..20).map(|_| UdpSocket::bind("127.0.0.1:0").expect("binds")).collect();
+    let server = viewer.server;
+    let copied = |copy: &[u8]| {
+        let answered = count(&engine, "media_stun_answered_total");
+        for thief in &thieves {
+            thief.send_to(copy, server).expect("sends");
+        }
+        until("each copy is a valid check", || {
+            count(&engine, "media_stun_answered_total") >= answered + thieves.len() as u64
+        });
+    };
+    copied(&old);
+    let mut seq = 0u16;
+    let mut publish = |publisher: &mut Client| {
+        seq += 1;
+        let packet = publisher.sealed(seq, 3_000 * u32::from(seq), true, 700);
+        publisher.socket.send_to(&packet, publisher.server).expect("sends");
+    };
+    // Until a check of the new session comes, media goes where it went.
+    for _ in 0..10 {
+        publish(&mut publisher);
+        let end = std::time::Instant::now() + WAIT;
+        let mut buffer = [0; 2048];
+        while !viewer.socket.recv(&mut buffer).is_ok_and(|len| len > 700 && buffer[0] >> 6 == 2) {
+            assert!(std::time::Instant::now() < end, "a packet at the old address");
+        }
+    }
+
+    let moved = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    moved.set_read_timeout(Some(Duration::from_millis(20))).expect("sets");
+    let before = std::mem::replace(&mut viewer.socket, moved);
+    let end = std::time::Instant::now() + WAIT;
+    while viewer.receive_rtp(Duration::from_millis(100)).is_none() {
+        assert!(std::time::Instant::now() < end, "media follows to the new address");
+        publish(&mut publisher);
+    }
+    let new = check(&mut viewer);
+    copied(&new);
+    for packet in 0..20 {
+        publish(&mut publisher);
+        assert!(viewer.receive_rtp(WAIT).is_some(), "packet {packet}");
+    }
+    let refused = count(&engine, "media_stun_refused_total");
+    thieves[0].send_to(&old, server).expect("sends");
+    publish(&mut publisher);
+    assert!(viewer.receive_rtp(WAIT).is_some());
+    assert_eq!(count(&engine, "media_peers_connected_total"), 2, "nobody shook hands again");
+    // The old name is known no more: it is a stranger's now, and costs not even a hash.
+    until("the old check is dropped", || count(&engine, "media_strangers_dropped_total") >= 1);
+    assert_eq!(count(&engine, "media_stun_refused_total"), refused);
+    assert_eq!(count(&engine, "media_replayed_total") + count(&engine, "media_unauthentic_total"), 0);
+    drop(before);
+    engine.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forged_address_uses_up_nothing_and_ends_nothing() {
     let (engine, mut publisher, mut viewer) = call().await;
     let packet = publisher.sealed(1, 3_000, true, 700);

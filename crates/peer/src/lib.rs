@@ -10,9 +10,11 @@
 
 mod client_hello;
 mod dtls;
+mod ice;
 mod nack;
 mod reception;
 pub mod sdp;
+pub mod sdpfrag;
 pub mod srtp;
 pub mod stun;
 
@@ -20,5 +22,6 @@ mod media;
 mod peer;
 
 pub use dtls::{Identity, IdentityError};
+pub use ice::Credentials;
 pub use media::{MediaIndex, Publication, Slot, Use};
 pub use peer::{Event, Feedback, Peer, Refused, RtcpKind, Rtp, Secrets, Transmit};

@@ -1,6 +1,8 @@
 //! The peer itself.
 
 mod negotiate;
+#[cfg(test)]
+mod restart_tests;
 
 use std::{
     collections::VecDeque,
@@ -14,10 +16,10 @@ use hewei_media::{
     seq::SeqExtender,
 };
 use hewei_model::{Codec, MediaKind};
-use ring::hmac;
 
 use crate::{
     dtls::{Dtls, Identity, Progress},
+    ice::{Credentials, Ice},
     media::{Media, MediaIndex, Publication, Slot, Use},
     reception::TransportReception,
     sdp::Offer,
@@ -39,19 +41,14 @@ const CNAME: &str = "hewei";
 const PACKETS_A_SECOND: u32 = 4_000;
 /// RTCP compounds a peer may send in a second: feedback every 20 ms for eight streams.
 const COMPOUNDS_A_SECOND: u32 = 400;
-/// A path on which nothing valid has come for this long may be left for one that is only claimed: browsers check
-/// theirs every two or three seconds.
-const PATH_SILENT: Duration = Duration::from_secs(5);
 /// Transmits waiting at a time: the largest DTLS flight is four datagrams.
 const TRANSMITS_MAX: usize = 32;
 
 /// The secrets and numbers of a peer, drawn at random by the caller.
 #[derive(Clone)]
 pub struct Secrets {
-    /// ICE user-name fragment, 4–256 characters (RFC 8839 §5.4).
-    pub ice_ufrag: String,
-    /// ICE password, 22–256 characters.
-    pub ice_pwd: String,
+    /// Our side of the first ICE session.
+    pub ice: Credentials,
     /// The SSRC of the first slot; the others follow it.
     pub first_ssrc: u32,
 }
@@ -161,20 +158,10 @@ struct Security {
 /// One WebRTC peer.
 pub struct Peer {
     identity: Identity,
-    secrets: Secrets,
-    password: hmac::Key,
-    remote_ufrag: String,
+    ice: Ice,
     remote_fingerprint: String,
     dtls: Dtls,
     security: Option<Security>,
-    /// Where to send. The path of the last nomination, or before one the first that was checked.
-    remote: Option<SocketAddr>,
-    /// A path that was nominated after keys were there: taken once something authenticates on it. A check alone can
-    /// be somebody's copy of an earlier one, for STUN knows no replay.
-    claimed: Option<SocketAddr>,
-    /// When something valid last came on the path in use.
-    path_heard: Instant,
-    nominated: bool,
     consent_until: Instant,
     /// The handshake must be through by then.
     connect_until: Instant,
@@ -205,14 +192,9 @@ impl Peer {
         Self {
             dtls: Dtls::new(identity.clone(), &offer.fingerprint),
             identity,
-            password: stun::password_key(&secrets.ice_pwd),
-            remote_ufrag: offer.ice_ufrag.clone(),
+            ice: Ice::new(now, secrets.ice, offer.ice.clone()),
             remote_fingerprint: offer.fingerprint.clone(),
             security: None,
-            remote: None,
-            claimed: None,
-            path_heard: now,
-            nominated: false,
             consent_until: now + CONNECT,
             connect_until: now + CONNECT,
             last_opened: None,
@@ -221,7 +203,6 @@ impl Peer {
             answers: 0,
             own_ssrc,
             next_ssrc: own_ssrc.wrapping_add(1),
-            secrets,
             transport: TransportReception::default(),
             transport_due: None,
             report_due: None,
@@ -242,7 +223,7 @@ impl Peer {
 
     /// Where to send media.
     pub fn remote(&self) -> Option<SocketAddr> {
-        self.remote
+        self.ice.remote()
     }
 
     /// When a packet of this peer last opened; `None` before the first.
@@ -250,9 +231,15 @@ impl Peer {
         self.last_opened
     }
 
-    /// The user-name fragment that requests to this peer carry.
+    /// The user-name fragment that requests to this peer carry, from its last answer.
     pub fn local_ufrag(&self) -> &str {
-        &self.secrets.ice_ufrag
+        &self.ice.local().ufrag
+    }
+
+    /// Whether requests that carry this fragment are answered: that of the last answer, and after a restart the one
+    /// before until the first valid check.
+    pub fn answers_to(&self, ufrag: &str) -> bool {
+        self.ice.answers_to(ufrag)
     }
 
     /// The m-lines with their `mid` and use, in order.
@@ -263,37 +250,20 @@ impl Peer {
             .map(|(at, media)| (at, media.mid.as_str(), media.kind, &media.used))
     }
 
-    /// Answers a binding request that carries this peer's fragment. `true` when it was valid, and the path from
-    /// `from` may be used from now on.
+    /// Answers a binding request that carries a fragment of this peer. `true` when it was valid.
     pub fn receive_stun(
         &mut self,
         now: Instant,
         from: SocketAddr,
         request: &stun::BindingRequest<'_>,
     ) -> bool {
-        if self.over
-            || request.local_ufrag() != self.secrets.ice_ufrag
-            || request.remote_ufrag() != Some(&self.remote_ufrag)
-            || !request.authenticates(&self.password)
-        {
+        if self.over {
             return false;
         }
-        let mut data = [0; stun::RESPONSE_LEN_MAX];
-        let len = request.write_success(from, &self.password, &mut data);
-        self.transmit(from, data[..len].to_vec());
-        if request.use_candidate || (!self.nominated && self.remote.is_none()) {
-            self.nominated |= request.use_candidate;
-            let silent = now.saturating_duration_since(self.path_heard) >= PATH_SILENT;
-            match self.remote {
-                Some(remote) if remote != from && self.security.is_some() && !silent => {
-                    self.claimed = Some(from);
-                }
-                _ => self.remote = Some(from),
-            }
-        }
-        if self.remote == Some(from) {
-            self.path_heard = now;
-        }
+        let Some(answer) = self.ice.receive(now, from, request, self.security.is_some()) else {
+            return false;
+        };
+        self.transmit(from, answer);
         self.consent_until = now + CONSENT;
         true
     }
@@ -301,12 +271,7 @@ impl Peer {
     /// Something that only the peer can have made came from this address.
     fn heard(&mut self, now: Instant, from: SocketAddr) {
         self.last_opened = Some(now);
-        if self.claimed == Some(from) {
-            (self.remote, self.claimed) = (Some(from), None);
-        }
-        if self.remote == Some(from) {
-            self.path_heard = now;
-        }
+        self.ice.heard(now, from);
     }
 
     /// Takes a DTLS record in. `false` when it led to nothing: after the handshake only a goodbye does.
@@ -690,7 +655,7 @@ impl Peer {
 
     fn drain_dtls(&mut self) {
         while let Some(data) = self.dtls.poll_transmit() {
-            if let Some(to) = self.remote {
+            if let Some(to) = self.ice.remote() {
                 self.transmit(to, data.to_vec());
             }
         }

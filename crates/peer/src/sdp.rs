@@ -8,13 +8,21 @@ use std::{fmt::Write as _, io::Cursor, net::SocketAddr};
 use hewei_model::{Codec, MediaKind};
 use rtc_sdp::description::{media::MediaDescription, session::SessionDescription};
 
+use crate::ice::Credentials;
+
 /// The longest offer taken in, in bytes.
 pub const OFFER_LEN_MAX: usize = 128 * 1024;
 /// The most m-lines of one offer.
 pub const MEDIA_MAX: usize = 128;
+/// The longest `a=ice-ufrag` and `a=ice-pwd` in bytes (RFC 8839 §5.4).
+const ICE_LEN_MAX: usize = 256;
 
 /// The kinds of RTCP feedback that we give or take.
 const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
+
+/// What our side of ICE is: the same in every answer, restarts included (RFC 9725 §4.3.3).
+pub(crate) const ICE_LITE: &str = "a=ice-lite";
+pub(crate) const ICE_OPTIONS: &str = "a=ice-options:trickle ice2";
 
 const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
@@ -26,7 +34,7 @@ pub enum SdpError {
     /// Not SDP.
     #[error("not SDP: {0}")]
     Syntax(String),
-    /// Longer than [`OFFER_LEN_MAX`], or with more than [`MEDIA_MAX`] m-lines.
+    /// Longer than [`OFFER_LEN_MAX`], with more than [`MEDIA_MAX`] m-lines, or something in it longer than it may be.
     #[error("too large")]
     TooLarge,
     /// Something WebRTC requires is not there.
@@ -51,8 +59,8 @@ pub enum Direction {
 /// What an answer needs of an offer.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// `a=ice-ufrag`.
-    pub ice_ufrag: String,
+    /// `a=ice-ufrag` and `a=ice-pwd`.
+    pub ice: Credentials,
     /// `a=fingerprint:sha-256`.
     pub fingerprint: String,
     /// m-lines in order.
@@ -145,11 +153,43 @@ impl Offer {
             return Err(SdpError::Missing("m-line"));
         }
         Ok(Offer {
-            ice_ufrag: transport("ice-ufrag").next().ok_or(SdpError::Missing("a=ice-ufrag"))?.to_owned(),
+            ice: credentials(transport("ice-ufrag").next(), transport("ice-pwd").next())?,
             fingerprint: fingerprint.to_owned(),
             media,
         })
     }
+}
+
+impl Offer {
+    /// Whether all of it can be taken from a peer that only publishes: one sound and one picture at most, in one of
+    /// these codecs (RFC 9725 §4.2, §4.4.2, §4.4.3). The error names the m-line and says what is wrong with it.
+    pub fn only_publishes(&self, publish: &[Codec]) -> Result<(), (usize, &'static str)> {
+        let mut kinds = Vec::new();
+        for (at, media) in self.media.iter().enumerate() {
+            let Some(kind) = media.kind else { return Err((at, "is neither audio nor video")) };
+            if media.direction != Direction::Sends {
+                return Err((at, "is neither sendonly nor sendrecv"));
+            }
+            if kinds.contains(&kind) {
+                return Err((at, "is a second one of its kind"));
+            }
+            if !media.codecs.iter().any(|codec| publish.contains(&codec.codec)) {
+                return Err((at, "has no codec that this server takes"));
+            }
+            kinds.push(kind);
+        }
+        Ok(())
+    }
+}
+
+/// Both of them, within the lengths that RFC 8839 §5.4 allows at most.
+pub(crate) fn credentials(ufrag: Option<&str>, pwd: Option<&str>) -> Result<Credentials, SdpError> {
+    let ufrag = ufrag.filter(|ufrag| !ufrag.is_empty()).ok_or(SdpError::Missing("a=ice-ufrag"))?;
+    let pwd = pwd.filter(|pwd| !pwd.is_empty()).ok_or(SdpError::Missing("a=ice-pwd"))?;
+    if ufrag.len() > ICE_LEN_MAX || pwd.len() > ICE_LEN_MAX {
+        return Err(SdpError::TooLarge);
+    }
+    Ok(Credentials { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() })
 }
 
 fn offered_media(at: usize, media: &MediaDescription) -> OfferedMedia {
@@ -329,10 +369,8 @@ pub enum AnsweredMedia<'a> {
 pub struct AnswerTransport<'a> {
     /// `o=` version; goes up by one an answer.
     pub version: u64,
-    /// Our fragment.
-    pub ice_ufrag: &'a str,
-    /// Our password.
-    pub ice_pwd: &'a str,
+    /// Our fragment and password.
+    pub ice: &'a Credentials,
     /// SHA-256 fingerprint of our certificate.
     pub fingerprint: &'a str,
     /// Where we can be reached, UDP.
@@ -367,7 +405,8 @@ pub fn write_answer(
     line(&mut out, format_args!("a=group:BUNDLE {}", bundle.join(" ")));
     line(&mut out, format_args!("a=extmap-allow-mixed"));
     line(&mut out, format_args!("a=msid-semantic: WMS *"));
-    line(&mut out, format_args!("a=ice-lite"));
+    line(&mut out, format_args!("{ICE_LITE}"));
+    line(&mut out, format_args!("{ICE_OPTIONS}"));
     for (media, answer) in offer.media.iter().zip(answered) {
         let (codecs, direction) = match answer {
             AnsweredMedia::Refused => {
@@ -393,12 +432,14 @@ pub fn write_answer(
         line(&mut out, format_args!("m={} 9 {}{formats}", media.media_word, media.protocol));
         line(&mut out, format_args!("c=IN IP4 0.0.0.0"));
         line(&mut out, format_args!("a=mid:{}", media.mid));
-        line(&mut out, format_args!("a=ice-ufrag:{}", transport.ice_ufrag));
-        line(&mut out, format_args!("a=ice-pwd:{}", transport.ice_pwd));
+        line(&mut out, format_args!("a=ice-ufrag:{}", transport.ice.ufrag));
+        line(&mut out, format_args!("a=ice-pwd:{}", transport.ice.pwd));
         line(&mut out, format_args!("a=fingerprint:sha-256 {}", transport.fingerprint));
         line(&mut out, format_args!("a=setup:passive"));
         line(&mut out, format_args!("a={direction}"));
         line(&mut out, format_args!("a=rtcp-mux"));
+        // RFC 8858 §3; RFC 9725 §4.4.1 demands it of both sides.
+        line(&mut out, format_args!("a=rtcp-mux-only"));
         line(&mut out, format_args!("a=rtcp-rsize"));
         let receives = matches!(answer, AnsweredMedia::Receive(_));
         let extensions = &media.extensions;
@@ -425,15 +466,21 @@ pub fn write_answer(
                 line(&mut out, format_args!("a=ssrc:{rtx_ssrc} cname:{}", transport.cname));
             }
         }
-        for (at, candidate) in transport.candidates.iter().enumerate() {
-            // Priority: host, the earlier the better (RFC 8445 §5.1.2.1).
-            let priority = (126u32 << 24) | ((65_535 - at as u32) << 8) | 255;
-            let (ip, port) = (candidate.ip(), candidate.port());
-            line(&mut out, format_args!("a=candidate:{at} 1 udp {priority} {ip} {port} typ host"));
-        }
-        line(&mut out, format_args!("a=end-of-candidates"));
+        write_candidates(&mut out, transport.candidates);
     }
     out
+}
+
+/// All there are, so that nothing comes after the answer.
+pub(crate) fn write_candidates(out: &mut String, candidates: &[SocketAddr]) {
+    for (at, candidate) in candidates.iter().enumerate() {
+        // Priority: host, the earlier the better (RFC 8445 §5.1.2.1).
+        let priority = (126u32 << 24) | ((65_535 - at as u32) << 8) | 255;
+        let (ip, port) = (candidate.ip(), candidate.port());
+        // Writing to a string does not fail.
+        let _ = write!(out, "a=candidate:{at} 1 udp {priority} {ip} {port} typ host\r\n");
+    }
+    out.push_str("a=end-of-candidates\r\n");
 }
 
 fn write_codec(out: &mut String, codec: &OfferedCodec, receives: bool) {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use hewei_model::{Codec, MediaKind};
-use hewei_peer::{Identity, Peer, Secrets, Use, sdp::Offer};
+use hewei_peer::{Credentials, Identity, Peer, Secrets, Use, sdp::Offer};
 use proptest::prelude::*;
 
 const CHROMIUM: &str = include_str!("offers/chromium-156.sdp");
@@ -12,8 +12,7 @@ const PREFERENCE: [Codec; 5] = [Codec::H264, Codec::Vp8, Codec::Opus, Codec::Pcm
 
 fn peer(offer: &Offer) -> Peer {
     let secrets = Secrets {
-        ice_ufrag: "ours".into(),
-        ice_pwd: "our-password-of-some-length".into(),
+        ice: Credentials { ufrag: "ours".into(), pwd: "our-password-of-some-length".into() },
         first_ssrc: 1_000,
     };
     Peer::new(Instant::now(), Identity::generate().expect("generates"), secrets, offer)
@@ -21,7 +20,7 @@ fn peer(offer: &Offer) -> Peer {
 
 fn answer(peer: &mut Peer, offer: &Offer, publish: &[Codec]) -> Vec<Vec<String>> {
     let candidates = [([192, 0, 2, 1], 8443).into()];
-    let text = peer.answer(offer, publish, |_| usize::MAX, false, &candidates).expect("answers");
+    let text = peer.answer(offer, publish, |_| usize::MAX, false, &candidates, None).expect("answers");
     assert!(text.lines().all(|line| line.as_bytes().get(1) == Some(&b'=')), "{text}");
     text.split("\r\nm=").map(|section| section.lines().map(str::to_owned).collect()).collect()
 }
@@ -105,7 +104,7 @@ fn a_new_offer_keeps_slots_and_their_ssrcs() {
     let swapped = CHROMIUM.replacen("m=audio", "m=video", 1);
     let swapped = Offer::parse(&swapped).expect("parses");
     assert!(
-        peer.answer(&swapped, &PREFERENCE, |_| 1, false, &[]).is_err(),
+        peer.answer(&swapped, &PREFERENCE, |_| 1, false, &[], None).is_err(),
         "an m-line does not change its kind"
     );
 }
@@ -160,7 +159,7 @@ proptest! {
         let text = lines.join("\r\n") + "\r\n";
         if let Ok(offer) = Offer::parse(&text) {
             let mut peer = peer(&offer);
-            let _ = peer.answer(&offer, &PREFERENCE, |_| usize::MAX, false, &[([127, 0, 0, 1], 1).into()]);
+            let _ = peer.answer(&offer, &PREFERENCE, |_| usize::MAX, false, &[([127, 0, 0, 1], 1).into()], None);
         }
     }
 }
@@ -190,7 +189,7 @@ fn hostile_offers_are_read_in_no_time_and_without_a_panic() {
     let section = CHROMIUM.split("m=audio").next().expect("a session");
     let fingerprint = CHROMIUM.lines().find(|line| line.starts_with("a=fingerprint")).expect("has one");
     let head = format!("{section}m=video 9 UDP/TLS/RTP/SAVPF");
-    let tail = format!("\r\na=ice-ufrag:x\r\n{fingerprint}\r\na=rtpmap:96 VP8/90000\r\n");
+    let tail = format!("\r\na=ice-ufrag:x\r\na=ice-pwd:y\r\n{fingerprint}\r\na=rtpmap:96 VP8/90000\r\n");
     let odd = format!("{head} 96{tail}a=rtpmap:97 abc€\r\na=fmtp:97 apt=96\r\n");
     assert_eq!(Offer::parse(&odd).expect("parses").media[0].codecs.len(), 1);
     // Quadratic reading takes seconds here; linear reading is through at once.

@@ -100,15 +100,56 @@ pub(super) fn sdp_expected() -> Problem {
     )
 }
 
-/// `method` is the only one an address of a media session knows.
-pub(super) fn only(method: &str) -> Problem {
+/// `methods` are those that an address of WHIP or WHEP knows.
+pub(super) fn only(methods: &str) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        &format!("Only {method} is possible here."),
-        "POST an offer to open a media session and DELETE its Location to end it. The answer holds all candidates, so \
-         there is no trickle ICE and no PATCH.",
+        &format!("Only {methods} are possible here."),
+        "POST an offer to open a media session, PATCH its Location to restart ICE, and DELETE it to end it.",
     )
+}
+
+pub(super) fn fragment_expected() -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "content_type",
+        "A fragment of SDP is expected.",
+        "Send ICE with Content-Type: application/trickle-ice-sdpfrag; there is no second offer.",
+    )
+}
+
+pub(super) fn if_match_expected() -> Problem {
+    Problem::new(
+        StatusCode::PRECONDITION_REQUIRED,
+        "if_match_missing",
+        "The request does not say which ICE session it is for.",
+        "Send If-Match with the last ETag for more candidates, and If-Match: * to restart ICE.",
+    )
+}
+
+pub(super) fn other_ice_session() -> Problem {
+    Problem::new(
+        StatusCode::PRECONDITION_FAILED,
+        "ice_session_over",
+        "ICE has been restarted since.",
+        "Use the ETag of the last restart, or restart with If-Match: *.",
+    )
+}
+
+/// Why a fragment of ICE was not taken in. The session goes on as it was.
+pub(super) fn fragment(error: &OfferError) -> Problem {
+    match error {
+        OfferError::Invalid(why) => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_fragment",
+            "The fragment of SDP cannot be used.",
+            format!("It needs a=ice-ufrag and a=ice-pwd, and candidates as RFC 8839 writes them: {why}"),
+        ),
+        // It went between the look at the list and the engine.
+        OfferError::NoRoom => Problem::not_found("media session"),
+        other => offer(other),
+    }
 }
 
 pub(super) fn other_token() -> Problem {
@@ -137,7 +178,16 @@ pub(super) fn offer(error: &OfferError) -> Problem {
             "The SDP offer cannot be used.",
             error.to_string(),
         ),
+        OfferError::Partial(_) => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "partial_offer",
+            "Only a part of the SDP offer could be taken.",
+            format!(
+                "{error}. Offer one audio and one video m-line at most, sendonly, with H.264, VP8, Opus or G.711."
+            ),
+        ),
         OfferError::NoRoom => Problem::not_found("room"),
+        OfferError::NoPeer => Problem::not_found("media session"),
         OfferError::TooMany(what) => {
             Problem::conflict("too_many", "A limit was reached.", format!("Use fewer {what}."))
         }

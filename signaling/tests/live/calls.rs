@@ -47,6 +47,27 @@ struct Pair {
 }
 
 impl Pair {
+    /// A mediator who receives and a party who publishes, let in. Sound and picture come.
+    async fn begin(server: &TestServer) -> Pair {
+        let address = server.address();
+        let mediator =
+            Call::enter(address, entry(server, Role::Mediator, Shape::receiving(1, 1))).await.unwrap();
+        let party =
+            Call::enter(address, entry(server, Role::Party, Shape::publishing(TRACKS))).await.unwrap();
+        let (of_mediator, of_party) = (Told::default(), Told::default());
+        let mut pair = Pair { mediator, party, of_mediator, of_party, sent: 0, lose: 0 };
+        pair.until("the mediator sees who waits", |pair| pair.of_mediator.people.iter().any(|one| one.lobby))
+            .await;
+        assert!(pair.of_party.lobby && !pair.of_mediator.lobby);
+        let id = pair.of_mediator.people.iter().find(|one| one.lobby).unwrap().id.clone();
+        pair.mediator.say(&ClientMessage::Admit { participant_id: id }).unwrap();
+        pair.until("sound and picture come", |pair| {
+            pair.received(MediaKind::Audio) >= 50 && pair.received(MediaKind::Video) >= 50
+        })
+        .await;
+        pair
+    }
+
     /// Both go on, and the party sends, until it is so.
     async fn until(&mut self, what: &str, mut so: impl FnMut(&mut Pair) -> bool) {
         let until = Instant::now() + PATIENCE;
@@ -110,20 +131,7 @@ fn entry(server: &TestServer, role: Role, shape: Shape) -> Entry {
 async fn foreign_clients_call_each_other() {
     let server = TestServer::start().await;
     let address = server.address();
-    let mediator =
-        Call::enter(address, entry(&server, Role::Mediator, Shape::receiving(1, 1))).await.unwrap();
-    let party = Call::enter(address, entry(&server, Role::Party, Shape::publishing(TRACKS))).await.unwrap();
-    let mut pair =
-        Pair { mediator, party, of_mediator: Told::default(), of_party: Told::default(), sent: 0, lose: 0 };
-    pair.until("the mediator sees who waits", |pair| pair.of_mediator.people.iter().any(|one| one.lobby))
-        .await;
-    assert!(pair.of_party.lobby && !pair.of_mediator.lobby);
-    let id = pair.of_mediator.people.iter().find(|one| one.lobby).unwrap().id.clone();
-    pair.mediator.say(&ClientMessage::Admit { participant_id: id }).unwrap();
-    pair.until("sound and picture come", |pair| {
-        pair.received(MediaKind::Audio) >= 50 && pair.received(MediaKind::Video) >= 50
-    })
-    .await;
+    let mut pair = Pair::begin(&server).await;
     let connection = pair.mediator.connection().unwrap();
     let video = connection.slots().iter().position(|slot| slot.kind == MediaKind::Video).unwrap();
     assert!(connection.received(video).keyframes >= 1);
@@ -189,6 +197,48 @@ async fn foreign_clients_call_each_other() {
         }
     };
     tokio::time::timeout(PATIENCE, alone).await.expect("who left is off the list");
+}
+
+/// What the server has counted until now.
+fn counted(server: &TestServer, name: &str) -> u64 {
+    let counters = server.server.app().engine.counters();
+    counters.iter().find(|(known, _)| *known == name).unwrap().1
+}
+
+#[tokio::test]
+async fn a_call_goes_on_from_other_addresses() {
+    let server = TestServer::start().await;
+    let mut pair = Pair::begin(&server).await;
+    let people = |pair: &Pair| {
+        let mut people: Vec<_> =
+            pair.of_mediator.people.iter().map(|one| (one.id.clone(), one.lobby, one.role)).collect();
+        people.sort_by(|a, b| a.0.cmp(&b.0));
+        people
+    };
+    let before = people(&pair);
+    let connected = counted(&server, "media_peers_connected_total");
+    // Who sends, who receives, and both at once; and the first one again, who has restarted before.
+    for (party, mediator) in [(true, false), (false, true), (true, true), (true, false)] {
+        if party {
+            pair.party.change_network().unwrap();
+        }
+        if mediator {
+            pair.mediator.change_network().unwrap();
+        }
+        let (audio, video) = (pair.received(MediaKind::Audio), pair.received(MediaKind::Video));
+        pair.until("sound and picture come from and to the new addresses", |pair| {
+            pair.received(MediaKind::Audio) > audio + 50 && pair.received(MediaKind::Video) > video + 50
+        })
+        .await;
+    }
+    // A word of the mediator's goes by the same socket, and a new list shows the same seats.
+    pair.mediator.say(&ClientMessage::SetConsent { record: true }).unwrap();
+    pair.until("the list comes anew", |pair| pair.of_mediator.people.iter().any(|one| one.record)).await;
+    assert_eq!(people(&pair), before, "the same seats, and nobody in the lobby again");
+    assert!(pair.of_mediator.people.iter().all(|one| !one.lobby && one.connected));
+    assert_eq!(counted(&server, "media_peers_connected_total"), connected, "no handshake was made again");
+    assert_eq!(pair.mediator.connection().unwrap().unopened(), 0);
+    assert_eq!(counted(&server, "media_unauthentic_total") + counted(&server, "media_replayed_total"), 0);
 }
 
 #[tokio::test]

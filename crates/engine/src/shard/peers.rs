@@ -6,7 +6,10 @@ use std::{
 };
 
 use hewei_model::{Codec, MediaKind, ParticipantId, PeerId, Publisher};
-use hewei_peer::{Event as PeerEvent, Feedback, MediaIndex, Peer, Refused, Secrets, Use, sdp, stun};
+use hewei_peer::{
+    Credentials, Event as PeerEvent, Feedback, MediaIndex, Peer, Refused, Secrets, Use, sdp,
+    sdpfrag::Fragment, stun,
+};
 use hewei_sfu::{Fill, SlotId, SlotOffer, SourceKey, SubscriberKey};
 use ring::rand::SecureRandom;
 
@@ -14,7 +17,7 @@ use super::{
     rooms::{Origin, Packet},
     run::{Shard, State},
 };
-use crate::{CloseReason, Event, Offer, OfferError, SlotFill, counters::Counter, mono_now};
+use crate::{CloseReason, Event, IceUpdate, Offer, OfferError, SlotFill, counters::Counter, mono_now};
 
 /// Peers of one shard: more than one core can serve.
 const PEERS_MAX: usize = 4_096;
@@ -38,6 +41,8 @@ pub(super) struct PeerEntry {
     pub(super) room: usize,
     pub(super) published: Vec<Published>,
     addresses: Vec<SocketAddr>,
+    /// The user-name fragments under which the directories know it: two between a restart and its first check.
+    ufrags: Vec<String>,
     sender_reports_due: Option<Instant>,
     retransmissions: Retransmissions,
 }
@@ -88,6 +93,17 @@ impl Shard {
         offer: &Offer,
         parsed: &sdp::Offer,
     ) -> Result<String, OfferError> {
+        let publish: Vec<Codec> = if offer.publish {
+            let audio = [Codec::Opus, Codec::Pcma, Codec::Pcmu];
+            self.config.video_codecs.iter().copied().chain(audio).collect()
+        } else {
+            Vec::new()
+        };
+        if offer.fill == SlotFill::Nothing {
+            parsed
+                .only_publishes(&publish)
+                .map_err(|(line, why)| OfferError::Partial(format!("m-line {line} {why}")))?;
+        }
         let index = match self.state.by_id.get(&offer.peer) {
             Some(index) => *index,
             None => self.new_peer(now, room, offer, parsed)?,
@@ -95,23 +111,20 @@ impl Shard {
         let state = &mut self.state;
         let entry = state.peers[index as usize].as_mut().ok_or(OfferError::Stopped)?;
         let room_entry = state.rooms[entry.room].as_mut().ok_or(OfferError::NoRoom)?;
-        let publish: Vec<Codec> = if offer.publish {
-            let audio = [Codec::Opus, Codec::Pcma, Codec::Pcmu];
-            self.config.video_codecs.iter().copied().chain(audio).collect()
-        } else {
-            Vec::new()
-        };
         let subscriber = SubscriberKey(index);
         let (audio, video) = match offer.fill {
             SlotFill::Now => room_entry.room.available(subscriber),
             SlotFill::Follow | SlotFill::Only(_) => (usize::MAX, usize::MAX),
+            SlotFill::Nothing => (0, 0),
         };
         let open_slots = |kind| match kind {
             MediaKind::Audio => audio,
             MediaKind::Video => video,
         };
         let one_stream = matches!(offer.fill, SlotFill::Only(_));
-        let answer = match entry.peer.answer(parsed, &publish, open_slots, one_stream, &self.candidates) {
+        let restart = entry.peer.is_restart(&parsed.ice).then(|| random_credentials(&self.random));
+        let answer = entry.peer.answer(parsed, &publish, open_slots, one_stream, &self.candidates, restart);
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 if entry.peer.media().next().is_none() {
@@ -150,7 +163,41 @@ impl Shard {
         room_entry.room.set_slots(subscriber, slots, |_| random_u32(random) as u16);
         room_entry.settle(&mut state.peers, &mut events);
         state.backlog.extend(events);
+        self.sync_ufrags(index);
         Ok(answer)
+    }
+
+    /// What a WHIP or WHEP client sends by `PATCH`.
+    pub(super) fn ice(&mut self, peer: PeerId, fragment: Fragment) -> Result<IceUpdate, OfferError> {
+        let index = *self.state.by_id.get(&peer).ok_or(OfferError::NoPeer)?;
+        let entry = self.state.peers[index as usize].as_mut().ok_or(OfferError::NoPeer)?;
+        if !entry.peer.is_restart(&fragment.ice) {
+            return Ok(IceUpdate::Candidates);
+        }
+        let local = random_credentials(&self.random);
+        let text = entry.peer.restart_ice(local, fragment.ice, &self.candidates);
+        self.sync_ufrags(index);
+        Ok(IceUpdate::Restarted(text))
+    }
+
+    /// Has the directories know the fragments that the peer answers to, and no other.
+    fn sync_ufrags(&mut self, index: u32) {
+        let Some(entry) = self.state.peers[index as usize].as_mut() else { return };
+        let (directory, by_ufrag) = (&self.directory, &mut self.state.by_ufrag);
+        entry.ufrags.retain(|ufrag| {
+            let stays = entry.peer.answers_to(ufrag);
+            if !stays {
+                directory.ufrags.remove(ufrag);
+                by_ufrag.remove(ufrag);
+            }
+            stays
+        });
+        let local = entry.peer.local_ufrag();
+        if !entry.ufrags.iter().any(|known| known == local) {
+            directory.ufrags.insert(local.to_owned(), self.index);
+            by_ufrag.insert(local.to_owned(), index);
+            entry.ufrags.push(local.to_owned());
+        }
     }
 
     fn new_peer(
@@ -168,14 +215,8 @@ impl Shard {
             }
             None => return Err(OfferError::TooMany("connections on this server")),
         };
-        let secrets = Secrets {
-            ice_ufrag: random_text(&self.random, 8),
-            ice_pwd: random_text(&self.random, 26),
-            first_ssrc: random_u32(&self.random),
-        };
+        let secrets = Secrets { ice: random_credentials(&self.random), first_ssrc: random_u32(&self.random) };
         let peer = Peer::new(now, self.identity.clone(), secrets, parsed);
-        self.directory.ufrags.insert(peer.local_ufrag().to_owned(), self.index);
-        self.state.by_ufrag.insert(peer.local_ufrag().to_owned(), index as u32);
         self.state.by_id.insert(offer.peer, index as u32);
         self.state.peers[index] = Some(PeerEntry {
             peer,
@@ -184,17 +225,19 @@ impl Shard {
             room,
             published: Vec::new(),
             addresses: Vec::new(),
+            ufrags: Vec::with_capacity(2),
             sender_reports_due: None,
             retransmissions: Retransmissions::new(now),
         });
         if let Some(room) = &mut self.state.rooms[room] {
             let fill = match offer.fill {
-                SlotFill::Follow => Fill::Follow,
+                SlotFill::Follow | SlotFill::Nothing => Fill::Follow,
                 SlotFill::Only(publisher) => Fill::Only(publisher),
                 SlotFill::Now => Fill::Now,
             };
             room.room.add_subscriber(SubscriberKey(index as u32), offer.participant, fill);
         }
+        self.sync_ufrags(index as u32);
         Ok(index as u32)
     }
 
@@ -211,6 +254,10 @@ impl Shard {
             return self.counters.add(Counter::StunRefused, 1);
         }
         self.counters.add(Counter::StunAnswered, 1);
+        if entry.ufrags.len() > 1 {
+            self.sync_ufrags(index);
+        }
+        let Some(entry) = self.state.peers[index as usize].as_mut() else { return };
         if !entry.addresses.contains(&from) {
             self.door.check_passed(from.ip());
             if entry.addresses.len() == ADDRESSES_MAX {
@@ -438,8 +485,10 @@ impl Shard {
             });
         }
         self.counters.add(Counter::PeersClosed, 1);
-        self.directory.ufrags.remove(entry.peer.local_ufrag());
-        self.state.by_ufrag.remove(entry.peer.local_ufrag());
+        for ufrag in &entry.ufrags {
+            self.directory.ufrags.remove(ufrag);
+            self.state.by_ufrag.remove(ufrag);
+        }
         self.state.by_id.remove(&entry.id);
         for address in &entry.addresses {
             self.forget_address(*address, index);
@@ -462,6 +511,11 @@ fn random_u32(random: &ring::rand::SystemRandom) -> u32 {
     let mut bytes = [0; 4];
     random.fill(&mut bytes).expect("the system has randomness");
     u32::from_ne_bytes(bytes)
+}
+
+/// Our side of a new ICE session.
+fn random_credentials(random: &ring::rand::SystemRandom) -> Credentials {
+    Credentials { ufrag: random_text(random, 8), pwd: random_text(random, 26) }
 }
 
 /// Letters and digits that ICE allows, five bits each.

@@ -333,6 +333,11 @@ impl Shard {
                 // The one who asked may have gone.
                 let _ = reply.send(answer);
             }
+            Command::Ice { peer, fragment, reply } => {
+                let update = self.ice(peer, *fragment);
+                // The one who asked may have gone.
+                let _ = reply.send(update);
+            }
             Command::ClosePeer { peer } => {
                 if let Some(index) = self.state.by_id.get(&peer).copied() {
                     self.close(now, index, CloseReason::ClosedByServer);

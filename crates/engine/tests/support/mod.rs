@@ -35,6 +35,7 @@ pub struct Client {
     pub socket: UdpSocket,
     pub participant: ParticipantId,
     pub peer: PeerId,
+    pub room: RoomId,
     pub server: SocketAddr,
     /// SSRC of each slot, as answered.
     pub slot_ssrcs: Vec<u32>,
@@ -78,7 +79,17 @@ impl Client {
         flush(&mut connection, &socket);
         let server = connection.server().expect("connected");
         let slot_ssrcs = connection.slots().iter().filter_map(|slot| slot.ssrc).collect();
-        Client { connection, socket, participant, peer, server, slot_ssrcs, profile }
+        Client { connection, socket, participant, peer, room, server, slot_ssrcs, profile }
+    }
+
+    /// Offers again with a restart of ICE. Nothing is sent yet.
+    pub async fn restart(&mut self, engine: &Engine) {
+        self.connection.restart();
+        let (room, participant, peer) = (self.room, self.participant, self.peer);
+        let sdp = self.connection.offer();
+        let offer = Offer { room, participant, peer, publish: true, fill: SlotFill::Follow, sdp };
+        let answer = engine.offer(offer).await.expect("answered");
+        self.connection.answer(Instant::now(), &answer).expect("a good answer");
     }
 
     /// A sealed VP8 packet; the first of a keyframe when `keyframe`.

@@ -6,21 +6,46 @@ use hewei_model::{Codec, MediaKind};
 
 use super::{CNAME, Peer};
 use crate::{
+    ice::Credentials,
     media::{Media, Publication, Slot, Use},
     sdp::{
         AnswerTransport, AnsweredMedia, Direction, Offer, OfferedCodec, OfferedMedia, SdpError, write_answer,
     },
+    sdpfrag,
 };
 
 /// Streams a peer may begin in its life; each new offer with a new SSRC begins one.
 const PUBLICATIONS_MAX: u32 = 64;
 
 impl Peer {
+    /// Whether the peer restarts ICE when it calls itself so in an offer or a fragment (RFC 8839 §4.4.1.1.1).
+    pub fn is_restart(&self, remote: &Credentials) -> bool {
+        self.ice.is_restart(remote)
+    }
+
+    /// Restarts ICE without an offer (RFC 9725 §4.3.3): gives what the peer has to know of our new side. Media, keys
+    /// and counters stay what they are.
+    pub fn restart_ice(
+        &mut self,
+        local: Credentials,
+        remote: Credentials,
+        candidates: &[SocketAddr],
+    ) -> String {
+        self.ice.restart(local, remote);
+        // The m-line that stands for the bundle is the first that was not refused.
+        let tagged = self.media.iter().find(|media| !media.stopped && media.kind.is_some());
+        let tagged = tagged.map_or((MediaKind::Audio, "0"), |media| {
+            (media.kind.unwrap_or(MediaKind::Audio), media.mid.as_str())
+        });
+        sdpfrag::write(tagged, self.ice.local(), candidates)
+    }
+
     /// Takes an offer in and answers it. `publish` is the codec preference for what the peer sends; empty
     /// refuses publications. With `one_stream` all slots are of one stream, whose sound and picture the browser
     /// plays in step: right only when they come from one publisher. A peer publishes one sound and one picture;
     /// further ones are answered `inactive`. `open_slots` limits how many of the `recvonly` m-lines of each kind
-    /// become slots.
+    /// become slots. An offer for which [`Peer::is_restart`] holds comes with new credentials in `restart`; media,
+    /// keys and counters stay what they are.
     ///
     /// # Errors
     /// [`SdpError::Changed`] when an m-line of the offer before is gone or of another kind; nothing has changed
@@ -32,6 +57,7 @@ impl Peer {
         open_slots: impl Fn(MediaKind) -> usize,
         one_stream: bool,
         candidates: &[SocketAddr],
+        restart: Option<Credentials>,
     ) -> Result<String, SdpError> {
         for (at, known) in self.media.iter().enumerate() {
             // An m-line may come back as another after it was stopped (RFC 8829 §5.2.2); its mid tells.
@@ -44,7 +70,9 @@ impl Peer {
         if offer.fingerprint != self.remote_fingerprint {
             return Err(SdpError::Missing("unchanged a=fingerprint"));
         }
-        self.remote_ufrag.clone_from(&offer.ice_ufrag);
+        if let Some(local) = restart {
+            self.ice.restart(local, offer.ice.clone());
+        }
         let mut slots_left = [
             (MediaKind::Audio, open_slots(MediaKind::Audio)),
             (MediaKind::Video, open_slots(MediaKind::Video)),
@@ -134,8 +162,7 @@ impl Peer {
             &answered,
             &AnswerTransport {
                 version: self.answers,
-                ice_ufrag: &self.secrets.ice_ufrag,
-                ice_pwd: &self.secrets.ice_pwd,
+                ice: self.ice.local(),
                 fingerprint: self.identity.fingerprint(),
                 candidates,
                 cname: CNAME,
