@@ -50,6 +50,7 @@ impl Routes {
             Method::PUT => ("PUT", MethodFilter::PUT),
             Method::PATCH => ("PATCH", MethodFilter::PATCH),
             Method::DELETE => ("DELETE", MethodFilter::DELETE),
+            Method::OPTIONS => ("OPTIONS", MethodFilter::OPTIONS),
             method => unreachable!("no address takes {method}"),
         };
         self.list.push(Route { method: name, path });

@@ -5,6 +5,7 @@
 //! recorder ([`recording`]) and then the people. Never touches a packet.
 
 mod camera_status;
+mod http_session;
 mod inbox;
 mod outbox;
 mod policy;
@@ -242,13 +243,19 @@ impl Live {
         Err(problems::busy("The room is closing"))
     }
 
-    /// A WHIP or WHEP client leaves a room.
-    async fn leave_http(&self, room: RoomId, owner: ParticipantId, peer: PeerId) -> Result<(), Problem> {
+    /// A WHIP or WHEP client asks something of its session in a room.
+    async fn ask_http(
+        &self,
+        room: RoomId,
+        owner: ParticipantId,
+        peer: PeerId,
+        ask: http_session::Ask,
+    ) -> Result<http_session::Said, Problem> {
         let handle = self.shared.rooms.get(&room).map(|handle| handle.value().clone());
         let gone = || Problem::not_found("media session");
         let handle = handle.ok_or_else(gone)?;
         let (reply, answer) = oneshot::channel();
-        if !handle.send(room::Command::Delete { owner, peer, reply }).await {
+        if !handle.send(room::Command::Session { owner, peer, ask, reply }).await {
             return Err(gone());
         }
         answer.await.unwrap_or_else(|_| Err(gone()))

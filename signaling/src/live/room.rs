@@ -35,7 +35,12 @@ use tracing::Instrument;
 
 pub(super) use self::media::{answer, plan, room_of};
 use self::{kept::Kept, seat::Seat, session::Session};
-use super::{inbox::Inbox, outbox::Outbox, shared::Shared};
+use super::{
+    http_session::{Ask, Said},
+    inbox::Inbox,
+    outbox::Outbox,
+    shared::Shared,
+};
 use crate::{auth::Claims, problem::Problem};
 
 /// Commands wait in line while the room settles; 256 are some from each of 64 people. A full queue makes the
@@ -113,7 +118,7 @@ pub(super) enum Command {
     Said { peer: PeerId, message: ClientMessage },
     Closed { peer: PeerId },
     Http { entry: HttpEntry, reply: oneshot::Sender<Result<HttpSession, Problem>> },
-    Delete { owner: ParticipantId, peer: PeerId, reply: oneshot::Sender<Result<(), Problem>> },
+    Session { owner: ParticipantId, peer: PeerId, ask: Ask, reply: oneshot::Sender<Result<Said, Problem>> },
     RecorderFault { recording: hewei_model::RecordingId, fault: String },
     Stop,
 }
@@ -272,8 +277,8 @@ impl Room {
                     self.unlink(peer);
                 }
             }
-            Command::Delete { owner, peer, reply } => {
-                let result = self.delete(owner, peer);
+            Command::Session { owner, peer, ask, reply } => {
+                let result = self.ask_session(owner, peer, ask).await;
                 self.settle().await;
                 // Whoever asked may be gone; it is done all the same.
                 let _ = reply.send(result);

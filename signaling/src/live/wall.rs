@@ -23,7 +23,14 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::Instrument;
 
 use self::viewer::Viewer;
-use super::{camera_status, inbox::Inbox, outbox::Outbox, problems, room, shared::Shared};
+use super::{
+    camera_status,
+    http_session::{self, Ask, Said},
+    inbox::Inbox,
+    outbox::Outbox,
+    problems, room,
+    shared::Shared,
+};
 use crate::{
     auth::{Claims, TokenError},
     problem::Problem,
@@ -83,10 +90,11 @@ pub(super) enum Command {
     Closed {
         peer: PeerId,
     },
-    Delete {
+    Session {
         owner: ParticipantId,
         peer: PeerId,
-        reply: oneshot::Sender<Result<(), Problem>>,
+        ask: Ask,
+        reply: oneshot::Sender<Result<Said, Problem>>,
     },
     Stop,
 }
@@ -123,10 +131,10 @@ impl Handle {
         answer.await.unwrap_or_else(|_| Err(problems::busy("The server is stopping")))
     }
 
-    /// A WHEP client goes.
-    pub(super) async fn delete(&self, owner: ParticipantId, peer: PeerId) -> Result<(), Problem> {
+    /// A WHEP client asks something of its session.
+    pub(super) async fn ask(&self, owner: ParticipantId, peer: PeerId, ask: Ask) -> Result<Said, Problem> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Delete { owner, peer, reply }).await;
+        self.send(Command::Session { owner, peer, ask, reply }).await;
         answer.await.unwrap_or_else(|_| Err(Problem::not_found("media session")))
     }
 
@@ -215,21 +223,32 @@ impl Walls {
             }
             Command::Said { peer, message } => self.said(peer, message).await,
             Command::Closed { peer } => self.close(peer).await,
-            Command::Delete { owner, peer, reply } => {
-                let result =
-                    match self.viewer(peer).map(|viewer| (viewer.out.is_none(), viewer.claims.participant)) {
-                        Some((true, participant)) if participant == owner => {
-                            self.close(peer).await;
-                            Ok(())
-                        }
-                        Some((true, _)) => Err(problems::other_token()),
-                        Some((false, _)) | None => Err(Problem::not_found("media session")),
-                    };
+            Command::Session { owner, peer, ask, reply } => {
+                let result = self.ask_session(owner, peer, ask).await;
                 self.settle().await;
                 // Whoever asked may be gone; it is done all the same.
                 let _ = reply.send(result);
             }
             Command::Stop => self.end().await,
+        }
+    }
+
+    async fn ask_session(&mut self, owner: ParticipantId, peer: PeerId, ask: Ask) -> Result<Said, Problem> {
+        let (shared, room) = (self.shared.clone(), self.shared.cameras_room);
+        let viewer = self.viewers.iter_mut().find(|viewer| viewer.peer == peer && viewer.out.is_none());
+        let viewer = viewer.ok_or_else(|| Problem::not_found("media session"))?;
+        if viewer.claims.participant != owner {
+            return Err(problems::other_token());
+        }
+        match ask {
+            Ask::Look => Ok(Said::Done),
+            Ask::Ice { wanted, fragment } => {
+                http_session::ice(&shared, room, peer, &mut viewer.ice_restarts, &wanted, &fragment).await
+            }
+            Ask::End => {
+                self.close(peer).await;
+                Ok(Said::Done)
+            }
         }
     }
 
@@ -316,6 +335,7 @@ impl Walls {
             out,
             connected: false,
             since: Instant::now(),
+            ice_restarts: 0,
         };
         self.shared.store.audit(&viewer.audit("open")).await?;
         tracing::info!(viewer = %viewer.id, cameras = viewer.cameras.len(), "opened");

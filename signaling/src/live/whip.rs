@@ -1,21 +1,27 @@
 //! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): media sessions over plain HTTP, for encoders, players and tests.
 //!
-//! `POST` with an SDP offer answers `201` with `Location`, `ETag` and the SDP answer; `DELETE` on the location ends it.
-//! A publisher and a viewer of a room sit on its list like everybody else. There is no trickle ICE: the answer holds
-//! all candidates.
+//! `POST` with an SDP offer answers `201` with `Location`, `ETag` and the SDP answer; `PATCH` on the location restarts
+//! ICE, `DELETE` ends it. A publisher and a viewer of a room sit on its list like everybody else. `docs/whip.md` goes
+//! through each rule of both documents.
 
 use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use hewei_engine::SlotFill;
+use hewei_engine::{FRAGMENT_LEN_MAX, SlotFill};
 use hewei_model::{CameraId, ParticipantId, PeerId, Publisher, PurposeId, RoomId};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::{Live, problems, room, socket::SDP_BYTES_MAX, wall};
+use super::{
+    Live,
+    http_session::{self, Ask, IfMatch, Said},
+    problems, room,
+    socket::SDP_BYTES_MAX,
+    wall,
+};
 use crate::{
     auth::{Bearer, Claims},
     http::routes::Routes,
@@ -24,21 +30,37 @@ use crate::{
     state::App,
 };
 
+const ENDPOINT_METHODS: &str = "GET, HEAD, OPTIONS, POST";
+const SESSION_METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH";
+const OFFER: &str = "application/sdp";
+const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+
 pub(super) fn routes() -> Routes {
-    let posts = ["/whip/{room}", "/whep/{room}", "/whep/camera/{camera}"];
-    let deletes = ["/whip/{room}/{session}", "/whep/{room}/{session}", "/whep/camera/{camera}/{session}"];
+    let endpoints = ["/whip/{room}", "/whep/{room}", "/whep/camera/{camera}"];
+    let of_rooms = ["/whip/{room}/{session}", "/whep/{room}/{session}"];
+    let of_camera = "/whep/camera/{camera}/{session}";
     let mut routes = Routes::new()
-        .post(posts[0], publish)
-        .post(posts[1], watch)
-        .post(posts[2], watch_camera)
-        .delete(deletes[0], leave_room)
-        .delete(deletes[1], leave_room)
-        .delete(deletes[2], leave_camera);
-    for path in posts {
-        routes = routes.refusing(path, async || only("POST"));
+        .post(endpoints[0], publish)
+        .post(endpoints[1], watch)
+        .post(endpoints[2], watch_camera)
+        .get(endpoints[0], look_room)
+        .get(endpoints[1], look_room)
+        .get(endpoints[2], look_camera)
+        .get(of_camera, look_camera_session)
+        .patch(of_camera, patch_camera_session)
+        .delete(of_camera, leave_camera);
+    for path in of_rooms {
+        routes = routes.get(path, look_session).patch(path, patch_session).delete(path, leave_room);
     }
-    for path in deletes {
-        routes = routes.refusing(path, async || only("DELETE"));
+    for path in endpoints {
+        routes = routes
+            .on(Method::OPTIONS, path, async || options(ENDPOINT_METHODS, ("accept-post", OFFER)))
+            .refusing(path, async || only(ENDPOINT_METHODS));
+    }
+    for path in of_rooms.into_iter().chain([of_camera]) {
+        routes = routes
+            .on(Method::OPTIONS, path, async || options(SESSION_METHODS, ("accept-patch", FRAGMENT)))
+            .refusing(path, async || only(SESSION_METHODS));
     }
     routes.layer(DefaultBodyLimit::max(SDP_BYTES_MAX))
 }
@@ -104,14 +126,44 @@ async fn watch(
     Ok(created(&format!("/whep/{id}"), session.peer, session.answer))
 }
 
-/// `DELETE /whip/{room}/{session}` and `DELETE /whep/{room}/{session}`.
+/// `GET /whip/{room}` and `GET /whep/{room}`: nothing, for there is nothing to show (RFC 9725 §4.1).
+async fn look_room(Bearer(claims): Bearer, Path(room): Path<String>) -> Result<StatusCode, Problem> {
+    room_of(&claims, &room)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /whip/{room}/{session}` and `GET /whep/{room}/{session}`: nothing, while it is there.
+async fn look_session(
+    State(app): State<App>,
+    Bearer(claims): Bearer,
+    Path((room, session)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let id = room_of(&claims, &room)?;
+    app.live.ask_http(id, claims.participant, session_id(&session)?, Ask::Look).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PATCH /whip/{room}/{session}` and `PATCH /whep/{room}/{session}`.
+async fn patch_session(
+    State(app): State<App>,
+    Bearer(claims): Bearer,
+    Path((room, session)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let id = room_of(&claims, &room)?;
+    let session = session_id(&session)?;
+    Ok(patched(app.live.ask_http(id, claims.participant, session, ice(&headers, body)?).await?))
+}
+
+/// `DELETE /whip/{room}/{session}` and `DELETE /whep/{room}/{session}`. Entity-tags do not matter to it.
 async fn leave_room(
     State(app): State<App>,
     Bearer(claims): Bearer,
     Path((room, session)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let id = room_of(&claims, &room)?;
-    app.live.leave_http(id, claims.participant, session_id(&session)?).await?;
+    app.live.ask_http(id, claims.participant, session_id(&session)?, Ask::End).await?;
     Ok(StatusCode::OK)
 }
 
@@ -134,6 +186,37 @@ async fn watch_camera(
     Ok(created(&format!("/whep/camera/{id}"), peer, answer))
 }
 
+/// `GET /whep/camera/{camera}`.
+async fn look_camera(Bearer(claims): Bearer, Path(camera): Path<String>) -> Result<StatusCode, Problem> {
+    claims.may_everywhere(Action::WatchCameras)?;
+    camera.parse::<CameraId>().map_err(|_| Problem::not_found("camera"))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /whep/camera/{camera}/{session}`.
+async fn look_camera_session(
+    State(app): State<App>,
+    Bearer(claims): Bearer,
+    Path((_, session)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    claims.may_everywhere(Action::WatchCameras)?;
+    app.live.wall.ask(claims.participant, session_id(&session)?, Ask::Look).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PATCH /whep/camera/{camera}/{session}`.
+async fn patch_camera_session(
+    State(app): State<App>,
+    Bearer(claims): Bearer,
+    Path((_, session)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    claims.may_everywhere(Action::WatchCameras)?;
+    let session = session_id(&session)?;
+    Ok(patched(app.live.wall.ask(claims.participant, session, ice(&headers, body)?).await?))
+}
+
 /// `DELETE /whep/camera/{camera}/{session}`.
 async fn leave_camera(
     State(app): State<App>,
@@ -141,14 +224,21 @@ async fn leave_camera(
     Path((_, session)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     claims.may_everywhere(Action::WatchCameras)?;
-    app.live.wall.delete(claims.participant, session_id(&session)?).await?;
+    app.live.wall.ask(claims.participant, session_id(&session)?, Ask::End).await?;
     Ok(StatusCode::OK)
 }
 
-/// All other methods. `PATCH` would be trickle ICE.
-fn only(method: &'static str) -> Response {
-    let mut response = problems::only(method).into_response();
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(method));
+/// `OPTIONS`, which asks for no token. No origin is allowed in it: pages of other sites get no further, as at `/ws`;
+/// this server's own need no leave.
+fn options(methods: &'static str, (accepts, media_type): (&'static str, &'static str)) -> Response {
+    let headers = [(header::ALLOW, methods), (HeaderName::from_static(accepts), media_type)];
+    (StatusCode::OK, headers).into_response()
+}
+
+/// All other methods.
+fn only(methods: &'static str) -> Response {
+    let mut response = problems::only(methods).into_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
     response
 }
 
@@ -176,25 +266,56 @@ fn session_id(text: &str) -> Result<PeerId, Problem> {
 
 /// The offer in a request's body.
 fn offer(headers: &HeaderMap, body: Body) -> Result<String, Problem> {
-    let content_type =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/sdp") {
+    if !is_of_type(headers, OFFER) {
         return Err(problems::sdp_expected());
     }
+    text(body, "offer", SDP_BYTES_MAX)
+}
+
+/// What a `PATCH` asks.
+fn ice(headers: &HeaderMap, body: Body) -> Result<Ask, Problem> {
+    if !is_of_type(headers, FRAGMENT) {
+        return Err(problems::fragment_expected());
+    }
+    let wanted = IfMatch::of(headers)?;
+    let fragment = text(body, "fragment of SDP", FRAGMENT_LEN_MAX)?;
+    Ok(Ask::Ice { wanted, fragment })
+}
+
+fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case(media_type)
+}
+
+fn text(body: Body, what: &str, bytes_max: usize) -> Result<String, Problem> {
     let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => problems::too_large("offer", SDP_BYTES_MAX),
+        StatusCode::PAYLOAD_TOO_LARGE => problems::too_large(what, bytes_max),
         _ => problems::malformed("The body of the request broke off."),
     })?;
+    if body.len() > bytes_max {
+        return Err(problems::too_large(what, bytes_max));
+    }
     String::from_utf8(body.into()).map_err(|_| problems::malformed("SDP is UTF-8 text."))
 }
 
 fn created(path: &str, session: PeerId, answer: String) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, "application/sdp".to_owned()),
+        (header::CONTENT_TYPE, OFFER.to_owned()),
         (header::LOCATION, format!("{path}/{session}")),
-        (header::ETAG, format!("\"{session}\"")),
+        (header::ETAG, http_session::tag(session, 0)),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
     (StatusCode::CREATED, headers, answer).into_response()
+}
+
+/// Candidates alone are taken without a word, and without an entity-tag (RFC 9725 §4.3.2).
+fn patched(said: Said) -> Response {
+    let Said::Restarted { fragment, tag } = said else { return StatusCode::NO_CONTENT.into_response() };
+    let headers = [
+        (header::CONTENT_TYPE, FRAGMENT.to_owned()),
+        (header::ETAG, tag),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    (StatusCode::OK, headers, fragment).into_response()
 }

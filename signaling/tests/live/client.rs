@@ -168,6 +168,19 @@ pub async fn request(
     content_type: Option<&str>,
     body: String,
 ) -> Answer {
+    let headers: Vec<_> = content_type.map(|value| ("content-type", value)).into_iter().collect();
+    request_with(address, method, path, token, &headers, body).await
+}
+
+/// The same with headers of one's own.
+pub async fn request_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    headers: &[(&str, &str)],
+    body: String,
+) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let driver = tokio::spawn(connection);
@@ -175,8 +188,8 @@ pub async fn request(
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
-    if let Some(content_type) = content_type {
-        request = request.header(header::CONTENT_TYPE, content_type);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let response = sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();

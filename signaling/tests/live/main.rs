@@ -15,3 +15,4 @@ mod sdp;
 mod server;
 mod sessions;
 mod walls;
+mod whip;

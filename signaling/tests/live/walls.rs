@@ -5,7 +5,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use crate::{
-    client::{Client, request},
+    client::{Client, request, request_with},
     sdp,
     server::{TestServer, until},
 };
@@ -202,6 +202,18 @@ async fn one_camera_by_whep_needs_a_purpose_too() {
     let foreign =
         request(address, "DELETE", &location, Some(&server.token(Role::Operator)), None, String::new()).await;
     assert_eq!(foreign.status, 403);
+    let patch = async |token: &str, if_match: &str| {
+        let headers = [("content-type", "application/trickle-ice-sdpfrag"), ("if-match", if_match)];
+        let fragment = "a=ice-ufrag:ysXw\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k\r\n".to_owned();
+        request_with(address, "PATCH", &location, Some(token), &headers, fragment).await
+    };
+    assert_eq!(patch(&server.token(Role::Operator), "*").await.status, 403);
+    let restarted = patch(&token, "*").await;
+    assert_eq!(restarted.status, 200, "{}", restarted.body);
+    assert_eq!(patch(&token, opened.header("etag")).await.status, 412);
+    assert_eq!(patch(&token, restarted.header("etag")).await.status, 204);
+    let look = request(address, "GET", &location, Some(&token), None, String::new()).await;
+    assert_eq!((look.status, look.body.as_str()), (204, ""));
     let gone = request(address, "DELETE", &location, Some(&token), None, String::new()).await;
     assert_eq!(gone.status, 200);
     assert_eq!(actions(&server).await, ["camera.close", "camera.open"]);

@@ -49,6 +49,7 @@ enum Sent {
     Nothing,
     Json(Value),
     Sdp,
+    Fragment,
 }
 
 struct Row {
@@ -156,11 +157,26 @@ fn rows(world: &World) -> Vec<Row> {
         row("GET", "/api/v1/recordings/{recording}/tracks/{track}", Nothing, Ticket),
         row("GET", "/api/v1/recordings/{recording}/package", Nothing, Ticket),
         row("POST", "/whip/{room}", Sdp, Bearer(CALL, Refused)),
+        row("GET", "/whip/{room}", Nothing, Bearer(CALL, Refused)),
+        row("OPTIONS", "/whip/{room}", Nothing, Public(200)),
+        row("GET", "/whip/{room}/{session}", Nothing, Bearer(CALL, Refused)),
+        row("PATCH", "/whip/{room}/{session}", Fragment, Bearer(CALL, Refused)),
         row("DELETE", "/whip/{room}/{session}", Nothing, Bearer(CALL, Refused)),
+        row("OPTIONS", "/whip/{room}/{session}", Nothing, Public(200)),
         row("POST", "/whep/{room}", Sdp, Bearer(CALL, Refused)),
+        row("GET", "/whep/{room}", Nothing, Bearer(CALL, Refused)),
+        row("OPTIONS", "/whep/{room}", Nothing, Public(200)),
+        row("GET", "/whep/{room}/{session}", Nothing, Bearer(CALL, Refused)),
+        row("PATCH", "/whep/{room}/{session}", Fragment, Bearer(CALL, Refused)),
         row("DELETE", "/whep/{room}/{session}", Nothing, Bearer(CALL, Refused)),
+        row("OPTIONS", "/whep/{room}/{session}", Nothing, Public(200)),
         row("POST", "/whep/camera/{camera}", Sdp, Bearer(&[Operator, Leader], Refused)),
+        row("GET", "/whep/camera/{camera}", Nothing, Bearer(&[Operator, Leader], Refused)),
+        row("OPTIONS", "/whep/camera/{camera}", Nothing, Public(200)),
+        row("GET", "/whep/camera/{camera}/{session}", Nothing, Bearer(&[Operator, Leader], Refused)),
+        row("PATCH", "/whep/camera/{camera}/{session}", Fragment, Bearer(&[Operator, Leader], Refused)),
         row("DELETE", "/whep/camera/{camera}/{session}", Nothing, Bearer(&[Operator, Leader], Refused)),
+        row("OPTIONS", "/whep/camera/{camera}/{session}", Nothing, Public(200)),
     ]
 }
 
@@ -244,14 +260,22 @@ impl World {
         match &row.sent {
             Sent::Nothing => request,
             Sent::Json(body) => request.header("content-type", "application/json").body(body.to_string()),
+            Sent::Fragment => request
+                .header("content-type", "application/trickle-ice-sdpfrag")
+                .header("if-match", "*")
+                .body("a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuv\r\n"),
             Sent::Sdp => request.header("content-type", "application/sdp").body("v=0 nonsense"),
         }
     }
 
     /// The answer; after a wait when the limit of requests was met, which is not what is asked here.
     async fn ask(&self, row: &Row, with: impl Fn(Ask) -> Ask) -> Answer {
+        self.patiently(|| with(self.request(row))).await
+    }
+
+    async fn patiently(&self, request: impl Fn() -> Ask) -> Answer {
         loop {
-            let answer = with(self.request(row)).to(self.server.address()).await;
+            let answer = request().to(self.server.address()).await;
             if answer.status != StatusCode::TOO_MANY_REQUESTS {
                 return answer;
             }
@@ -350,7 +374,7 @@ async fn each_route_lets_in_whom_its_row_says() {
                     world.refuses(&row, what, (401, problem), |ask| ask.token(&token)).await;
                 }
                 if method == "GET" {
-                    let head = ask(Method::HEAD, world.path(path)).to(world.server.address()).await;
+                    let head = world.patiently(|| ask(Method::HEAD, world.path(path))).await;
                     assert_eq!(head.status, StatusCode::UNAUTHORIZED, "HEAD {path}");
                 }
             }

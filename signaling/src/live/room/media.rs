@@ -12,7 +12,11 @@ use super::{
 };
 use crate::{
     auth::TokenError,
-    live::{policy, problems, shared::Shared},
+    live::{
+        http_session::{self, Ask, Said},
+        policy, problems,
+        shared::Shared,
+    },
     problem::Problem,
 };
 
@@ -143,7 +147,7 @@ impl Room {
         // The sources that may be watched are looked up at the offer, so the audiences come first.
         self.apply_audiences().await;
         let (publish, fill) = match entry.kind {
-            HttpKind::Publish { .. } => (true, SlotFill::Follow),
+            HttpKind::Publish { .. } => (true, SlotFill::Nothing),
             HttpKind::Watch(fill) => (false, fill),
         };
         let offer = Offer { room: self.info.id, participant: id, peer, publish, fill, sdp: entry.sdp };
@@ -173,16 +177,29 @@ impl Room {
         Ok(())
     }
 
-    /// A WHIP or WHEP client goes.
-    pub(super) fn delete(&mut self, owner: ParticipantId, peer: PeerId) -> Result<(), Problem> {
-        match self.seat_of(peer) {
-            Some(seat) if seat.kind == Kind::Browser => Err(Problem::not_found("media session")),
-            Some(seat) if seat.owner != owner => Err(problems::other_token()),
-            Some(_) => {
-                self.leave(peer);
-                Ok(())
+    /// A WHIP or WHEP client asks something of its session.
+    pub(super) async fn ask_session(
+        &mut self,
+        owner: ParticipantId,
+        peer: PeerId,
+        ask: Ask,
+    ) -> Result<Said, Problem> {
+        let gone = || Problem::not_found("media session");
+        let (shared, room) = (self.shared.clone(), self.info.id);
+        let seat = self.seat_of_mut(peer).filter(|seat| seat.kind != Kind::Browser).ok_or_else(gone)?;
+        if seat.owner != owner {
+            return Err(problems::other_token());
+        }
+        match ask {
+            Ask::Look => Ok(Said::Done),
+            Ask::Ice { wanted, fragment } => {
+                let link = seat.link.as_mut().ok_or_else(gone)?;
+                http_session::ice(&shared, room, peer, &mut link.ice_restarts, &wanted, &fragment).await
             }
-            None => Err(Problem::not_found("media session")),
+            Ask::End => {
+                self.leave(peer);
+                Ok(Said::Done)
+            }
         }
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Link {
     /// ICE and DTLS are through.
     pub(super) connected: bool,
     pub(super) since: Instant,
+    /// How often a WHIP or WHEP client has restarted ICE: its entity-tag.
+    pub(super) ice_restarts: u32,
     /// What its token came of, and until when it may stay.
     pub(super) origin: Origin,
     pub(super) open_until: OffsetDateTime,
@@ -73,6 +75,7 @@ impl Link {
             out,
             connected: false,
             since: now,
+            ice_restarts: 0,
             origin: claims.origin,
             open_until: claims.open_until,
             list: Vec::new(),

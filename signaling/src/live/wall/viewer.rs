@@ -25,6 +25,8 @@ pub(super) struct Viewer {
     pub(super) out: Option<Outbox>,
     pub(super) connected: bool,
     pub(super) since: Instant,
+    /// How often a WHEP client has restarted ICE: its entity-tag.
+    pub(super) ice_restarts: u32,
 }
 
 impl Viewer {
