@@ -17,14 +17,14 @@ pub use access::{api_message, range, settings, token};
 pub use cameras::{camera_address, camera_h264};
 pub use evidence::{journal, package, seal};
 pub use media::{h264, opus, reorder, rtcp, rtp, vp8};
-pub use peer::{dtls, sdp, srtp, stun};
+pub use peer::{dtls, sdp, sdpfrag, srtp, stun};
 pub use recorder::recording;
 
 /// A target: takes any bytes, and returns.
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is that of its bin and of its corpus.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("api_message", api_message),
     ("camera_address", camera_address),
     ("camera_h264", camera_h264),
@@ -39,6 +39,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("rtcp", rtcp),
     ("rtp", rtp),
     ("sdp", sdp),
+    ("sdpfrag", sdpfrag),
     ("seal", seal),
     ("settings", settings),
     ("srtp", srtp),

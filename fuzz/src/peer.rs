@@ -10,6 +10,7 @@ use hewei_model::Codec;
 use hewei_peer::{
     Credentials, Identity, Peer, Secrets,
     sdp::Offer,
+    sdpfrag::{CANDIDATES_MAX, Fragment},
     srtp::{self as secure, Profile},
     stun::{self as checks, BindingRequest},
 };
@@ -41,12 +42,28 @@ pub fn sdp(data: &[u8]) {
     let mut peer = peer(Instant::now(), &first);
     for offer in [Ok(first)].into_iter().chain(offers).flatten() {
         let candidates = [([192, 0, 2, 1], 8443).into()];
-        if let Ok(answer) = peer.answer(&offer, &PREFERENCE, |_| 8, false, &candidates) {
+        let restart = peer.is_restart(&offer.ice).then(renewed);
+        if let Ok(answer) = peer.answer(&offer, &PREFERENCE, |_| 8, false, &candidates, restart) {
             assert!(answer.lines().all(|line| line.as_bytes().get(1) == Some(&b'=')), "{answer}");
             let sections = answer.lines().filter(|line| line.starts_with("m=")).count();
             assert_eq!(sections, offer.media.len(), "an answer has the offer's m-lines");
         }
     }
+}
+
+fn renewed() -> Credentials {
+    Credentials { ufrag: "renewed".into(), pwd: "another-password-of-some-length".into() }
+}
+
+/// A fragment of ICE, as WHIP and WHEP send it: what is read begins a session, and our side of that can be read too.
+pub fn sdpfrag(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(fragment) = Fragment::parse(text) else { return };
+    assert!(fragment.candidates <= CANDIDATES_MAX);
+    let offer = Offer::parse(CHROMIUM).expect("Chromium's offer");
+    let mut peer = peer(Instant::now(), &offer);
+    let ours = peer.restart_ice(renewed(), fragment.ice, &[([192, 0, 2, 1], 8443).into()]);
+    assert_eq!(Fragment::parse(&ours), Ok(Fragment { ice: renewed(), candidates: 1 }));
 }
 
 /// A STUN datagram from anybody.

@@ -7,7 +7,7 @@ use hewei_fuzz::TARGETS;
 /// Changed inputs of each target.
 const CHANGED: u64 = 20_000;
 /// Those that make keys, check signatures or write files take longer.
-const SLOW: [&str; 5] = ["dtls", "package", "recording", "sdp", "seal"];
+const SLOW: [&str; 6] = ["dtls", "package", "recording", "sdp", "sdpfrag", "seal"];
 const CHANGED_SLOW: u64 = 200;
 
 fn folder(name: &str) -> PathBuf {
