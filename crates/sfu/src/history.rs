@@ -18,6 +18,8 @@ struct Entry {
 /// A packet as it is kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kept<'a> {
+    /// See [`History::written`].
+    pub(crate) at: u64,
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
     pub(crate) keyframe: bool,
@@ -35,6 +37,11 @@ impl History {
     /// Keeps at least the last `capacity` bytes less one packet.
     pub(crate) fn new(capacity: usize) -> Self {
         Self { entries: vec![Entry::default(); ENTRIES].into(), bytes: vec![0; capacity].into(), written: 0 }
+    }
+
+    /// A mark that lies between the packets so far and those to come: what is kept later has an `at` of this or more.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
     }
 
     /// Keeps a packet. `false` when it is a duplicate, or empty or too large to be kept.
@@ -77,6 +84,7 @@ impl History {
         }
         let offset = (entry.at % self.bytes.len() as u64) as usize;
         Some(Kept {
+            at: entry.at,
             timestamp: entry.timestamp,
             marker: entry.marker,
             keyframe: entry.keyframe,

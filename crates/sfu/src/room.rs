@@ -114,7 +114,7 @@ impl Room {
                 Some(at) => Slot { offer, ..known.swap_remove(at) },
                 None => {
                     let rewriter = Rewriter::new(first_index(offer.id));
-                    Slot { offer, playing: None, rewriter }
+                    Slot { offer, playing: None, since: 0, rewriter }
                 }
             };
             subscriber.slots.push(slot);
@@ -225,7 +225,8 @@ impl Room {
                     .and_then(|subscriber| subscriber.slots.get_mut(route.slot));
                 let Some(slot) = slot.filter(|slot| slot.playing == Some(SourceKey(key))) else { continue };
                 for pending in &source.pending {
-                    let Some(kept) = source.history.get(pending.seq) else { continue };
+                    let kept = source.history.get(pending.seq).filter(|kept| kept.at >= slot.since);
+                    let Some(kept) = kept else { continue };
                     if slot.rewriter.leaps(pending.seq) {
                         slot.rewriter.stop();
                     }
@@ -263,13 +264,14 @@ impl Room {
     }
 
     /// The packet that went into a slot with sequence number `seq`, for retransmission. `None` when it is gone,
-    /// or its source no longer plays there.
+    /// its source no longer plays there, or it came before its source played there: a run that begins with a late
+    /// packet has such numbers in it.
     pub fn sent(&mut self, now: Instant, key: SubscriberKey, id: SlotId, seq: u16) -> Option<Outgoing<'_>> {
         let subscriber = self.subscribers.get_mut(&key.0)?;
         let slot = subscriber.slots.iter_mut().find(|slot| slot.offer.id == id)?;
         let source = self.sources.get(&slot.playing?.0)?;
         let incoming = slot.rewriter.incoming(seq)?;
-        let kept = source.history.get(incoming)?;
+        let kept = source.history.get(incoming).filter(|kept| kept.at >= slot.since)?;
         let (index, timestamp) = slot.rewriter.rewrite(now, incoming, kept.timestamp)?;
         Some(Outgoing {
             subscriber: key,
@@ -382,6 +384,7 @@ impl Room {
             });
             if let Some(slot) = free.filter(|_| !placed) {
                 slot.playing = Some(SourceKey(source_key));
+                slot.since = source.history.written();
                 changed = true;
                 if source.kind() == MediaKind::Video {
                     self.keyframes_wanted.push_back(SourceKey(source_key));

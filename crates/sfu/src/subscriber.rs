@@ -69,6 +69,9 @@ pub struct Outgoing<'a> {
 pub(crate) struct Slot {
     pub(crate) offer: SlotOffer,
     pub(crate) playing: Option<SourceKey>,
+    /// What the source had written when it began to play here. What came before is not for the subscriber: it may not
+    /// have been in the audience then.
+    pub(crate) since: u64,
     pub(crate) rewriter: Rewriter,
 }
 

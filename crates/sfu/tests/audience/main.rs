@@ -1,0 +1,85 @@
+//! Whatever happens in a room, a packet goes to the audience of its source at that moment and to nobody else: live,
+//! sent again, or into the recorder. And it does go there: each packet that somebody may have, asked for and has a slot
+//! for is compared with what came, so that a room that sends nothing fails as well.
+//!
+//! More than a million seeded steps. A failure prints the seed; `AUDIENCE_SEED=… cargo test -p hewei-sfu --test audience`
+//! repeats that room alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod model;
+mod noise;
+mod world;
+
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use world::World;
+
+const ROOMS: u64 = 55;
+const STEPS_A_ROOM: u64 = 20_000;
+
+/// How often each thing happened, so that a test in which nothing happens is seen to be none.
+#[derive(Debug, Default)]
+pub struct Tally {
+    steps: u64,
+    joins: u64,
+    leaves: u64,
+    audiences: u64,
+    moves: u64,
+    tracks: u64,
+    switches: u64,
+    taken_in: u64,
+    forwarded: u64,
+    to_nobody: u64,
+    sent_again: u64,
+    not_sent_again: u64,
+    recorded: u64,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, count) in self.rows() {
+            writeln!(f, "{what:<44} {count:>10}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Tally {
+    fn rows(&self) -> [(&'static str, u64); 13] {
+        [
+            ("steps", self.steps),
+            ("joins", self.joins),
+            ("leaves", self.leaves),
+            ("audiences changed", self.audiences),
+            ("moves between groups", self.moves),
+            ("tracks begun", self.tracks),
+            ("slots in which something else played", self.switches),
+            ("packets taken in", self.taken_in),
+            ("packets forwarded", self.forwarded),
+            ("packets taken in that were for nobody", self.to_nobody),
+            ("packets sent again", self.sent_again),
+            ("packets asked for and not sent again", self.not_sent_again),
+            ("packets that the recorder may keep", self.recorded),
+        ]
+    }
+}
+
+#[test]
+fn nothing_reaches_anyone_outside_of_the_audience() {
+    let given = std::env::var("AUDIENCE_SEED").ok().map(|seed| seed.parse().unwrap());
+    let first =
+        given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64);
+    let rooms = if given.is_some() { 1 } else { ROOMS };
+    let mut tally = Tally::default();
+    for seed in first..first + rooms {
+        World::new(seed).run(STEPS_A_ROOM, &mut tally);
+    }
+    println!("seeds {first} to {}\n{tally}", first + rooms - 1);
+    for (what, count) in tally.rows() {
+        assert!(count >= tally.steps / 1_000, "too few {what}: {count}");
+    }
+}

@@ -1,0 +1,509 @@
+//! The room beside its model: steps are drawn, taken in both, and what comes out is held against each other.
+
+mod check;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use hewei_model::{Codec, MediaKind, TrackId};
+use hewei_sfu::{Incoming, Room, SlotId, SlotOffer, SubscriberKey};
+
+use crate::{
+    Tally,
+    model::{Model, Packet, Set, Sink, Slot, Source, Who, Wish, participant, write_payload},
+    noise::Noise,
+};
+
+const PEOPLE: u32 = 6;
+const CAMERAS: u32 = 2;
+/// Connections, more than people: somebody may watch twice.
+const SINKS: u32 = 9;
+const SLOTS: u32 = 6;
+const SOURCES_MAX: usize = 14;
+const CODECS: [Codec; 4] = [Codec::Vp8, Codec::H264, Codec::Opus, Codec::Pcma];
+const KINDS: [MediaKind; 2] = [MediaKind::Audio, MediaKind::Video];
+/// How late a packet may be, in packets.
+const LATE_MAX: u64 = 500;
+const STEP_TIME: Duration = Duration::from_millis(7);
+/// The clock of a source tells which source it is: it runs from so many seconds times its number.
+const CLOCK_S: u64 = 4_096;
+
+type Offers = BTreeMap<u16, (MediaKind, Vec<Codec>)>;
+
+/// What can happen in a room. Whatever is added to the room (layers that switch, say) gets a step here, a weight in
+/// `draw` and its meaning in `take`; everything else follows.
+#[derive(Debug, Clone)]
+enum Step {
+    Join {
+        sink: u32,
+        person: u32,
+        wish: Wish,
+    },
+    Connect {
+        sink: u32,
+    },
+    Leave {
+        sink: u32,
+    },
+    Offer {
+        sink: u32,
+        offers: Offers,
+    },
+    Begin {
+        who: Who,
+        codec: Codec,
+    },
+    End {
+        source: u32,
+    },
+    Restart {
+        source: u32,
+    },
+    Audience {
+        who: Who,
+        kind: MediaKind,
+        set: Set,
+    },
+    /// Everybody in one of two groups that do not hear each other, and this person into the other.
+    Move {
+        person: u32,
+    },
+    Forget {
+        who: Who,
+    },
+    /// Packets of some sources, and what happens in the middle of the batch.
+    Packets {
+        of: Vec<(u32, Vec<Packet>)>,
+        meanwhile: Option<Box<Step>>,
+    },
+    Again {
+        sink: u32,
+        slot: u16,
+        seqs: Vec<u16>,
+    },
+    Clock {
+        source: u32,
+    },
+}
+
+pub struct World {
+    seed: u64,
+    step: u64,
+    lately: VecDeque<Step>,
+    room: Room,
+    model: Model,
+    noise: Noise,
+    now: Instant,
+    group: BTreeSet<u32>,
+    switches: u64,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("AUDIENCE_SEED={} repeats it; step {}, the last of these:", self.seed, self.step);
+            self.lately.iter().for_each(|step| eprintln!("  {step:?}"));
+        }
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        World {
+            seed,
+            step: 0,
+            lately: VecDeque::new(),
+            room: Room::new(),
+            model: Model::default(),
+            noise: Noise::new(seed),
+            now: Instant::now(),
+            group: BTreeSet::new(),
+            switches: 0,
+        }
+    }
+
+    pub fn run(mut self, steps: u64, tally: &mut Tally) {
+        for _ in 0..steps {
+            let Some(step) = self.draw() else { continue };
+            self.step += 1;
+            self.now += STEP_TIME;
+            self.lately.push_back(step.clone());
+            if self.lately.len() > 12 {
+                self.lately.pop_front();
+            }
+            self.take(step, tally);
+        }
+        tally.steps += self.step;
+        tally.switches += self.switches;
+    }
+
+    // Drawing.
+
+    /// `None` when what was drawn cannot be done just now.
+    fn draw(&mut self) -> Option<Step> {
+        Some(match self.noise.below(100) {
+            0..2 => {
+                let (sink, person) = (self.noise.below(SINKS), self.noise.below(PEOPLE));
+                let wish = match self.noise.below(6) {
+                    0 => Wish::Now,
+                    1 => Wish::Of(self.who()),
+                    _ => Wish::All,
+                };
+                Step::Join { sink, person, wish }
+            }
+            2..5 => Step::Connect { sink: self.sink()? },
+            5 => Step::Leave { sink: self.sink()? },
+            6..9 => {
+                let sink = self.sink()?;
+                Step::Offer { sink, offers: self.offers(sink) }
+            }
+            9..12 if self.model.sources.len() < SOURCES_MAX => self.begin(),
+            9..13 => Step::End { source: self.source()? },
+            13..15 => Step::Restart { source: self.source()? },
+            15..30 => self.change()?,
+            30 => Step::Move { person: self.noise.below(PEOPLE) },
+            31 => Step::Forget { who: self.who() },
+            32..76 => {
+                let of: BTreeMap<_, _> = (0..=self.noise.below(3)).filter_map(|_| self.packets()).collect();
+                let of = of.into_iter().collect();
+                let meanwhile = match self.noise.below(40) {
+                    0 => Some(Step::Leave { sink: self.sink()? }),
+                    1 => Some(Step::End { source: self.source()? }),
+                    2 if self.model.sources.len() < SOURCES_MAX => Some(self.begin()),
+                    3 | 4 => Some(self.change()?),
+                    _ => None,
+                };
+                Step::Packets { of, meanwhile: meanwhile.map(Box::new) }
+            }
+            76..98 => {
+                // Also of those who are not there.
+                let (sink, slot) = match self.playing() {
+                    Some(place) if !self.noise.once_in(3) => place,
+                    _ => (self.noise.below(SINKS), self.noise.below(SLOTS) as u16),
+                };
+                Step::Again { sink, slot, seqs: self.numbers(sink, slot) }
+            }
+            _ => Step::Clock { source: self.source()? },
+        })
+    }
+
+    fn who(&mut self) -> Who {
+        match self.noise.below(PEOPLE + CAMERAS) {
+            person @ 0..PEOPLE => Who::Person(person),
+            camera => Who::Camera(camera - PEOPLE),
+        }
+    }
+
+    fn sink(&mut self) -> Option<u32> {
+        let sinks: Vec<u32> = self.model.sinks.keys().copied().collect();
+        self.noise.pick(&sinks)
+    }
+
+    fn source(&mut self) -> Option<u32> {
+        let sources: Vec<u32> = self.model.sources.keys().copied().collect();
+        self.noise.pick(&sources)
+    }
+
+    /// A slot in which something plays.
+    fn playing(&mut self) -> Option<(u32, u16)> {
+        let mut places = Vec::new();
+        for (key, sink) in &self.model.sinks {
+            let playing =
+                sink.slots.iter().filter(|(_, slot)| slot.highest.is_some() && slot.playing.is_some());
+            places.extend(playing.map(|(id, _)| (*key, *id)));
+        }
+        self.noise.pick(&places)
+    }
+
+    fn change(&mut self) -> Option<Step> {
+        let (who, kind) = (self.who(), self.noise.pick(&KINDS)?);
+        Some(Step::Audience { who, kind, set: self.set(who, kind) })
+    }
+
+    fn begin(&mut self) -> Step {
+        Step::Begin { who: self.who(), codec: CODECS[self.noise.below(CODECS.len() as u32) as usize] }
+    }
+
+    /// The slots of a sink, most of them as they are: some more, some fewer, some with other codecs, now and then one of
+    /// the other kind.
+    fn offers(&mut self, sink: u32) -> Offers {
+        let slots = &self.model.sinks[&sink].slots;
+        let mut offers: Offers =
+            slots.iter().map(|(id, slot)| (*id, (slot.kind, slot.codecs.clone()))).collect();
+        for id in 0..SLOTS as u16 {
+            if offers.contains_key(&id) && self.noise.once_in(12) {
+                offers.remove(&id);
+            } else if !offers.contains_key(&id) && !self.noise.once_in(3) || self.noise.once_in(12) {
+                let kind = if id.is_multiple_of(2) != self.noise.once_in(20) { KINDS[1] } else { KINDS[0] };
+                let of_kind = CODECS.into_iter().filter(|codec| codec.kind() == kind);
+                let codecs = of_kind.filter(|_| !self.noise.once_in(6)).collect();
+                offers.insert(id, (kind, codecs));
+            }
+        }
+        offers
+    }
+
+    /// Every kind of audience that there is.
+    fn set(&mut self, who: Who, kind: MediaKind) -> Set {
+        let before = self.model.sets.get(&(who, kind)).cloned().unwrap_or_default();
+        let recorder = self.noise.once_in(2);
+        let everybody = || (0..PEOPLE).collect();
+        match self.noise.below(9) {
+            // The lobby, hold.
+            0 => Set::default(),
+            // Muted: nobody hears, and what the recorder may is as it was.
+            1 => Set { people: BTreeSet::new(), ..before },
+            2 => Set { people: everybody(), recorder },
+            // One role.
+            3 => {
+                let role = self.noise.below(3);
+                Set { people: (0..PEOPLE).filter(|person| person % 3 == role).collect(), recorder }
+            }
+            // One more or one less.
+            4 | 5 => {
+                let mut set = before;
+                let person = self.noise.below(PEOPLE);
+                if !set.people.remove(&person) {
+                    set.people.insert(person);
+                }
+                set
+            }
+            6 => Set { recorder: !before.recorder, ..before },
+            _ => Set { people: (0..PEOPLE).filter(|_| self.noise.once_in(2)).collect(), recorder },
+        }
+    }
+
+    /// Some packets of one source: in order but for a few, with holes, copies, and now and then a leap.
+    fn packets(&mut self) -> Option<(u32, Vec<Packet>)> {
+        let source = self.source()?;
+        let mut seq = self.model.sources[&source].seq;
+        let audio = self.model.sources[&source].codec.kind() == MediaKind::Audio;
+        let mut holes = self.model.sources[&source].holes.clone();
+        let (mut packets, mut leapt) = (Vec::new(), false);
+        for _ in 0..=self.noise.below(8) {
+            let keyframe = audio || self.noise.once_in(6);
+            let late = if self.noise.once_in(4) { self.noise.pick(&holes) } else { None };
+            // Older ones are forgotten with what is remembered of the source.
+            let late = late.filter(|late| seq - late < LATE_MAX);
+            let number = match late {
+                Some(late) => {
+                    holes.retain(|hole| *hole != late);
+                    late
+                }
+                None => {
+                    let skipped = match self.noise.below(120) {
+                        // Not onto the place of what is still to be flushed (the ring remembers 1,024).
+                        0 if !leapt => {
+                            leapt = true;
+                            2_560 + 1_024 * u64::from(self.noise.below(60))
+                        }
+                        1..12 => 1 + u64::from(self.noise.below(3)),
+                        _ => 0,
+                    };
+                    holes.extend((1..=skipped.min(4)).map(|back| seq + skipped + 1 - back));
+                    seq += skipped + 1;
+                    seq
+                }
+            };
+            packets.push(Packet { seq: number, keyframe });
+        }
+        Some((source, packets))
+    }
+
+    /// Numbers to ask for again: of late, of long ago, of another source's time in the slot, and any at all.
+    fn numbers(&mut self, sink: u32, slot: u16) -> Vec<u16> {
+        let highest = self.model.sinks.get(&sink).and_then(|sink| sink.slots.get(&slot)?.highest);
+        let highest = highest.unwrap_or_default() as u16;
+        let count = 1 + self.noise.below(6);
+        let back = match self.noise.below(4) {
+            0 | 1 => 12,
+            2 => 400,
+            _ => 65_536,
+        };
+        (0..count).map(|_| highest.wrapping_add(2).wrapping_sub(self.noise.below(back) as u16)).collect()
+    }
+
+    // Taking.
+
+    fn take(&mut self, step: Step, tally: &mut Tally) {
+        // Sinks to be told of their slots, though these may be what they were.
+        let mut asked = None;
+        match step {
+            Step::Join { sink, person, wish } => {
+                tally.joins += 1;
+                self.remove_sink(sink);
+                self.room.add_subscriber(SubscriberKey(sink), participant(person), wish.fill());
+                let new = Sink { person, wish, ready: false, fixed: None, slots: BTreeMap::new() };
+                self.model.sinks.insert(sink, new);
+            }
+            Step::Connect { sink } => {
+                self.room.set_ready(SubscriberKey(sink));
+                self.model.sinks.get_mut(&sink).unwrap().ready = true;
+                let pictures =
+                    self.model.sinks[&sink].slots.values().filter(|slot| slot.kind == MediaKind::Video);
+                asked = pictures.filter_map(|slot| slot.playing).next();
+            }
+            Step::Leave { sink } => {
+                tally.leaves += 1;
+                self.remove_sink(sink);
+            }
+            Step::Offer { sink, offers } => self.offer(sink, offers),
+            Step::Begin { who, codec } => {
+                tally.tracks += 1;
+                self.begin_source(who, codec);
+            }
+            Step::End { source } => self.end_source(source),
+            Step::Restart { source } => {
+                tally.tracks += 1;
+                let (who, codec) = (self.model.sources[&source].who, self.model.sources[&source].codec);
+                self.end_source(source);
+                self.settle(None);
+                self.begin_source(who, codec);
+            }
+            Step::Audience { who, kind, set } => {
+                tally.audiences += 1;
+                self.set_audience(who, kind, set);
+            }
+            Step::Move { person } => {
+                tally.moves += 1;
+                if !self.group.remove(&person) {
+                    self.group.insert(person);
+                }
+                for other in 0..PEOPLE {
+                    let inside = self.group.contains(&other);
+                    let people = (0..PEOPLE).filter(|one| self.group.contains(one) == inside).collect();
+                    let set = Set { people, recorder: !inside };
+                    for kind in KINDS {
+                        self.set_audience(Who::Person(other), kind, set.clone());
+                        self.settle(None);
+                    }
+                }
+            }
+            Step::Forget { who } => {
+                self.room.forget(who.publisher());
+                self.model.sets.retain(|(known, _), _| *known != who);
+            }
+            Step::Packets { of, meanwhile } => return self.batch(of, meanwhile, tally),
+            Step::Again { sink, slot, seqs } => {
+                for seq in seqs {
+                    self.again(sink, slot, seq, tally);
+                }
+            }
+            Step::Clock { source } => self.clock(source),
+        }
+        self.settle(asked);
+    }
+
+    fn remove_sink(&mut self, sink: u32) {
+        self.room.remove_subscriber(SubscriberKey(sink));
+        self.model.sinks.remove(&sink);
+    }
+
+    fn offer(&mut self, sink_key: u32, offers: Offers) {
+        let first = self.noise.next() as u16;
+        let slot_offer = |(id, (kind, codecs)): (&u16, &(MediaKind, Vec<Codec>))| SlotOffer {
+            id: SlotId(*id),
+            kind: *kind,
+            codecs: codecs.clone(),
+        };
+        let now_there: BTreeSet<u32> = {
+            let person = self.model.sinks[&sink_key].person;
+            self.model.sources.keys().copied().filter(|source| self.model.may_hear(person, *source)).collect()
+        };
+        let slot_offers = offers.iter().map(slot_offer).collect();
+        self.room.set_slots(SubscriberKey(sink_key), slot_offers, |_| first);
+        let sink = self.model.sinks.get_mut(&sink_key).unwrap();
+        if sink.wish == Wish::Now && sink.fixed.is_none() {
+            sink.fixed = Some(now_there);
+        }
+        sink.slots.retain(|id, _| offers.contains_key(id));
+        for (id, (kind, codecs)) in offers {
+            let slot = sink.slots.entry(id).or_insert_with(|| Slot {
+                kind,
+                codecs: Vec::new(),
+                playing: None,
+                since: 0,
+                run: None,
+                base: (0, 0),
+                sent: HashMap::new(),
+                highest: None,
+            });
+            (slot.kind, slot.codecs) = (kind, codecs);
+        }
+    }
+
+    fn begin_source(&mut self, who: Who, codec: Codec) {
+        let track = TrackId::generate();
+        let key = self.room.add_source(who.publisher(), track, codec);
+        assert_eq!(self.room.source_by_track(track), Some(key));
+        self.model.last_source += 1;
+        let number = self.model.last_source;
+        let seq = 70_000 + u64::from(self.noise.below(70_000));
+        self.model.sources.insert(
+            number,
+            Source { key, who, codec, seq, holes: Vec::new(), pending: Vec::new(), taken: HashMap::new() },
+        );
+        assert_eq!(self.model.by_key.insert(key, number), None, "a key twice");
+    }
+
+    fn end_source(&mut self, source: u32) {
+        let ended = self.model.sources.remove(&source).unwrap();
+        self.room.remove_source(ended.key);
+        assert!(!self.room.is_recorded(ended.key), "the recorder may keep what has ended");
+    }
+
+    fn set_audience(&mut self, who: Who, kind: MediaKind, set: Set) {
+        self.room.set_audience(who.publisher(), kind, set.audience());
+        assert_eq!(self.room.audience(who.publisher(), kind), Some(&set.audience()));
+        self.model.sets.insert((who, kind), set);
+    }
+
+    /// Packets in, perhaps something in between, and what they become.
+    fn batch(&mut self, of: Vec<(u32, Vec<Packet>)>, meanwhile: Option<Box<Step>>, tally: &mut Tally) {
+        for (source, packets) in of {
+            for packet in packets {
+                self.ingest(source, packet, tally);
+            }
+        }
+        if let Some(step) = meanwhile {
+            self.take(*step, tally);
+        }
+        self.flush(tally);
+        self.settle(None);
+    }
+
+    fn ingest(&mut self, number: u32, packet: Packet, tally: &mut Tally) {
+        let Some(source) = self.model.sources.get_mut(&number) else { return };
+        let Packet { seq, keyframe } = packet;
+        let payload = write_payload(number, source.codec, seq, keyframe);
+        let incoming = Incoming { seq, timestamp: timestamp(seq), marker: true, payload: &payload };
+        let taken = self.room.ingest(source.key, incoming);
+        if seq <= source.seq && !source.holes.contains(&seq) {
+            assert!(!taken, "packet {seq} of {number} was taken in twice");
+            return;
+        }
+        assert!(taken, "packet {seq} of {number} was not taken in");
+        assert!(!self.room.ingest(source.key, incoming), "a copy was taken in");
+        tally.taken_in += 1;
+        source.holes.retain(|hole| *hole != seq);
+        if seq > source.seq {
+            source.holes.extend((source.seq + 1..seq).rev().take(4));
+            source.holes.retain(|hole| seq - hole < LATE_MAX);
+            source.seq = seq;
+        }
+        source.pending.push(packet);
+        source.taken.insert(seq, (self.model.taken, packet));
+        self.model.taken += 1;
+        let (person, recorded) = (source.who, self.model.is_recorded(&self.model.sources[&number]));
+        tally.recorded += u64::from(recorded);
+        let nobody = (0..PEOPLE).all(|one| !self.model.may_hear(one, number) || person == Who::Person(one));
+        tally.to_nobody += u64::from(nobody);
+    }
+}
+
+/// What a packet says of its time: its number decides, so that one that is sent again can be held against it.
+fn timestamp(seq: u64) -> u32 {
+    (seq as u32).wrapping_mul(3_000)
+}
