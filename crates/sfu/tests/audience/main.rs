@@ -13,9 +13,12 @@ mod world;
 
 use std::{
     fmt,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use hewei_model::{Audience, Codec, MediaKind, TrackId};
+use hewei_sfu::{Fill, Incoming, Room, SlotId, SlotOffer, SubscriberKey};
+use model::{Who, participant};
 use world::World;
 
 const ROOMS: u64 = 55;
@@ -82,4 +85,42 @@ fn nothing_reaches_anyone_outside_of_the_audience() {
     for (what, count) in tally.rows() {
         assert!(count >= tally.steps / 1_000, "too few {what}: {count}");
     }
+}
+
+/// A run that begins with a late packet has numbers in it of packets that came before it. Who was let in between the two
+/// could ask for what was said before.
+#[test]
+fn what_was_said_before_somebody_was_let_in_is_not_sent_to_them() {
+    let (mut room, now) = (Room::new(), Instant::now());
+    let (viewer, slot, publisher) = (SubscriberKey(0), SlotId(0), Who::Person(1).publisher());
+    room.add_subscriber(viewer, participant(0), Fill::Follow);
+    let offer = SlotOffer { id: slot, kind: MediaKind::Audio, codecs: vec![Codec::Opus] };
+    room.set_slots(viewer, vec![offer], |_| 40);
+    room.set_ready(viewer);
+    let source = room.add_source(publisher, TrackId::generate(), Codec::Opus);
+    let take = |room: &mut Room, seq: u64| {
+        let payload = seq.to_be_bytes();
+        assert!(room.ingest(source, Incoming { seq, timestamp: 0, marker: false, payload: &payload }));
+    };
+    let flush = |room: &mut Room| {
+        let mut sent = Vec::new();
+        room.flush(now, |out| sent.push((out.index, u64::from_be_bytes(out.payload.try_into().unwrap()))));
+        sent
+    };
+
+    for seq in [101, 103] {
+        take(&mut room, seq);
+    }
+    assert_eq!(flush(&mut room), []);
+    // In the batch that brings the change.
+    take(&mut room, 104);
+    let audience = Audience { participants: [participant(0)].into(), recorder: false };
+    room.set_audience(publisher, MediaKind::Audio, audience);
+    assert_eq!(flush(&mut room), []);
+    for seq in [100, 102, 105] {
+        take(&mut room, seq);
+    }
+    assert_eq!(flush(&mut room), [(40, 100), (42, 102), (45, 105)]);
+    let again: Vec<u16> = (38..48).filter(|seq| room.sent(now, viewer, slot, *seq).is_some()).collect();
+    assert_eq!(again, [40, 42, 45]);
 }
