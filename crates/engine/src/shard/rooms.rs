@@ -1,9 +1,12 @@
 //! The rooms of a shard: their sources, their tap, and the events that their changes cause.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, net::UdpSocket, time::Instant};
 
 use hewei_media::{rtp, seq::SeqExtender};
-use hewei_model::{Codec, MediaKind, MonoNs, Publisher, RoomId, TrackId};
+use hewei_model::{Audience, Codec, MediaKind, MonoNs, Publisher, RoomId, TrackId};
 use hewei_peer::MediaIndex;
 use hewei_sfu::{Incoming, Output, Room, SlotId, SourceKey};
 
@@ -107,6 +110,12 @@ impl RoomEntry {
         });
     }
 
+    /// Who may receive one kind of one publisher from now on, the tap included.
+    pub(super) fn set_audience(&mut self, publisher: Publisher, kind: MediaKind, audience: Audience) {
+        self.room.set_audience(publisher, kind, audience);
+        self.sync_tap();
+    }
+
     pub(super) fn open_tap(&mut self, tap: Box<tap::Writer>) {
         self.tap = Some(tap);
         for source in self.sources.values_mut() {
@@ -116,7 +125,7 @@ impl RoomEntry {
     }
 
     /// Tells the tap which tracks it gets from now on, and which no more.
-    pub(super) fn sync_tap(&mut self) {
+    fn sync_tap(&mut self) {
         let Some(tap) = &mut self.tap else { return };
         if tap.is_abandoned() {
             self.tap = None;

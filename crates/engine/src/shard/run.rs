@@ -347,8 +347,7 @@ impl Shard {
                 let State { peers, rooms, backlog, .. } = &mut self.state;
                 if let Some(room) = room.and_then(|room| rooms[room].as_mut()) {
                     let mut events = Vec::new();
-                    room.room.set_audience(publisher, kind, audience);
-                    room.sync_tap();
+                    room.set_audience(publisher, kind, audience);
                     room.settle(peers, &mut events);
                     backlog.extend(events);
                 }
