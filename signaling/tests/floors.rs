@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["hewei-media"],
     &["hewei-sfu", "hewei-peer", "hewei-wall", "hewei-casework", "hewei-evidence", "hewei-api"],
     &["hewei-engine", "hewei-cameras", "hewei-store", "hewei-transcode", "hewei-client"],
-    &["hewei-recorder", "hewei", "hewei-benches"],
+    &["hewei-recorder", "hewei", "hewei-benches", "hewei-netsim"],
     &["hewei-fuzz"],
 ];
 
