@@ -6,7 +6,7 @@ NPM   ?= npm --prefix web
 
 web_sources := $(shell find web -name node_modules -prune -o -name dist -prune -o -name e2e -prune -o -type f -print)
 
-.PHONY: run test build lint fmt generate bench clean
+.PHONY: run test build lint fmt generate bench netsim clean
 
 run: build
 	target/release/hewei demo
@@ -36,6 +36,12 @@ generate: web/dist/index.html
 
 bench: web/dist/index.html
 	$(CARGO) run --locked --release --package hewei-benches
+
+# Calls over bad lines, measured in Chromium: writes docs/netsim.md. NETSIM_SEED takes other chances.
+netsim: web/dist/index.html
+	scripts/install.sh test
+	$(CARGO) build --locked --package hewei --package hewei-netsim
+	NETNS_LINK=none scripts/netns.sh $(NPM) run netsim
 
 clean:
 	$(CARGO) clean

@@ -7,6 +7,8 @@
 #     scripts/netns.sh COMMAND [ARGUMENT]...    sets both up, runs COMMAND on this side, ends with its status
 #     scripts/netns.sh far COMMAND [ARGUMENT]...    within such a command: runs COMMAND on the far side
 #
+# With NETNS_LINK=none the two are not joined, and have no addresses: hewei-netsim joins them by a bad line.
+#
 # Within, $NETNS_NEAR and $NETNS_FAR hold the two addresses. Both networks are namespaces of their own: the machine's
 # interfaces and routes stay as they are, two runs at once do not meet, and nothing is left behind, since the kernel
 # takes a namespace away with its last process. Needs root, or a kernel that lets users make namespaces.
@@ -44,6 +46,13 @@ run_within() {
   while [[ "$(network_of "$NETNS_FAR_PID")" == "$(network_of self)" ]]; do
     sleep 0.01
   done
+  if [[ "${NETNS_LINK:-veth}" == veth ]]; then
+    join_by_veth
+  fi
+  exec "$@"
+}
+
+join_by_veth() {
   ip link set lo up
   ip link add near type veth peer name far netns "$NETNS_FAR_PID"
   ip address add "$NETNS_NEAR/30" dev near
@@ -51,7 +60,6 @@ run_within() {
   "$0" far ip link set lo up
   "$0" far ip address add "$NETNS_FAR/30" dev far
   "$0" far ip link set far up
-  exec "$@"
 }
 
 network_of() {

@@ -27,6 +27,7 @@ main() {
   stage 'browser' npm --prefix web run e2e
   stage 'foreign client' target/venv/bin/python scripts/aiortc_test.py
   stage 'two networks' scripts/netns.sh npm --prefix web run e2e:netns
+  stage 'a bad line' env NETNS_LINK=none scripts/netns.sh npm --prefix web run e2e:netsim
 }
 
 stage() {

@@ -5,8 +5,9 @@
 
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
+import { X509Certificate, createHash } from 'node:crypto'
 import { createSocket } from 'node:dgram'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
@@ -264,6 +265,9 @@ async function freePort() {
   return port
 }
 
+/** For `launch`: a browser on the far side of `scripts/netns.sh`. */
+export const ABROAD = { executablePath: path.join(ROOT, 'scripts/netns-chromium.sh') }
+
 /** Chromium with devices that are made up: a clock that beeps each second. */
 export function launch({ executablePath = '/usr/bin/chromium', args = [] } = {}) {
   return chromium.launch({
@@ -409,6 +413,24 @@ export function cipher(person) {
       if (item.type === 'transport') return item.srtpCipher
     }
     return null
+  })
+}
+
+/** SHA-256 of the public key of the server's certificate. */
+export async function spki(server) {
+  const pem = await readFile(path.join(server.storage, 'keys/https/server.pem'))
+  const key = new X509Certificate(pem).publicKey.export({ type: 'spki', format: 'der' })
+  return createHash('sha256').update(key).digest('base64')
+}
+
+/** The two ends that media goes between. */
+export function ends(person) {
+  return person.page.evaluate(async () => {
+    const report = await window.__hewei.pc.getStats()
+    const transport = [...report.values()].find((item) => item.type === 'transport')
+    const pair = report.get(transport.selectedCandidatePairId)
+    const [local, remote] = [report.get(pair.localCandidateId), report.get(pair.remoteCandidateId)]
+    return { local: local.address, remote: remote.address, protocol: remote.protocol }
   })
 }
 

@@ -1,12 +1,11 @@
 // A phone in another network opens the server's own https address. Runs within `scripts/netns.sh`.
 
 import assert from 'node:assert/strict'
-import { X509Certificate, createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { get } from 'node:https'
 import path from 'node:path'
 import { test } from 'node:test'
-import { Person, ROOT, Server, cipher, launch, seesAndHears } from './harness.mjs'
+import { ABROAD, Person, Server, cipher, ends, launch, seesAndHears, spki } from './harness.mjs'
 
 const { NETNS_NEAR: near, NETNS_FAR: far } = process.env
 const MEDIATOR = '王调解员'
@@ -15,7 +14,6 @@ const PARTY = '赵大山'
 test('a call from another network, over the server\'s own certificate', async () => {
   assert.ok(near && far, 'run this by: scripts/netns.sh npm --prefix web run e2e:netns')
   const server = await Server.start({ HEWEI_HTTP_LISTEN: `127.0.0.1:0,${near}:0`, HEWEI_MEDIA_BIND: '0.0.0.0' })
-  const abroad = { executablePath: path.join(ROOT, 'scripts/netns-chromium.sh') }
   const browsers = []
   const open = async (options) => {
     const browser = await launch(options)
@@ -27,7 +25,7 @@ test('a call from another network, over the server\'s own certificate', async ()
     assert.match(address, new RegExp(`^https://${near}:`))
 
     // Whoever did not install the CA is warned, as it must be.
-    const unknowing = await Person.sitDown(await open(abroad), 'somebody')
+    const unknowing = await Person.sitDown(await open(ABROAD), 'somebody')
     await assert.rejects(unknowing.page.goto(address), /ERR_CERT_AUTHORITY_INVALID/)
 
     // Whoever did finds the address in the certificate. In Chromium a flag that trusts the one key does for it.
@@ -38,7 +36,7 @@ test('a call from another network, over the server\'s own certificate', async ()
     const link = (await server.invite(token, roomId, PARTY)).replace(server.url, address)
     const mediator = await Person.sitDown(await open(), MEDIATOR)
     await mediator.enter(server, token, `/room/${roomId}`)
-    const party = await Person.sitDown(await open({ ...abroad, args }), PARTY)
+    const party = await Person.sitDown(await open({ ...ABROAD, args }), PARTY)
     await party.page.goto(link)
     assert.equal(await party.page.evaluate(() => window.isSecureContext), true)
     for (const kind of ['audio', 'video']) {
@@ -67,23 +65,5 @@ test('a call from another network, over the server\'s own certificate', async ()
 function status(url, ca) {
   return new Promise((done, failed) => {
     get(url, { ca }, (response) => done(response.resume().statusCode)).on('error', failed)
-  })
-}
-
-/** SHA-256 of the public key of the server's certificate. */
-async function spki(server) {
-  const pem = await readFile(path.join(server.storage, 'keys/https/server.pem'))
-  const key = new X509Certificate(pem).publicKey.export({ type: 'spki', format: 'der' })
-  return createHash('sha256').update(key).digest('base64')
-}
-
-/** The two ends that media goes between. */
-function ends(person) {
-  return person.page.evaluate(async () => {
-    const report = await window.__hewei.pc.getStats()
-    const transport = [...report.values()].find((item) => item.type === 'transport')
-    const pair = report.get(transport.selectedCandidatePairId)
-    const [local, remote] = [report.get(pair.localCandidateId), report.get(pair.remoteCandidateId)]
-    return { local: local.address, remote: remote.address, protocol: remote.protocol }
   })
 }

@@ -1,0 +1,48 @@
+// A call holds over a bad line and comes through an outage. The short form of `make netsim`: that the line is bad is
+// asserted, how good the call was is not, since this machine may be busy. Runs within
+// `NETNS_LINK=none scripts/netns.sh`.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { ends, seesAndHears, sleep } from './harness.mjs'
+import { MEDIATOR, PARTY, Stage, measure } from './netsim.mjs'
+
+const { NETNS_NEAR: near, NETNS_FAR: far } = process.env
+const DELAY_MS = 150
+/** The line's clock and the browser's need not agree to the millisecond. */
+const ROUNDING_MS = 2
+
+test('a call over a line that loses, delays and is narrow, and through an outage', async () => {
+  const stage = await Stage.begin({ seed: 1 })
+  let call
+  try {
+    const { line, server } = stage
+    call = await stage.call(`loss=5% delay=${DELAY_MS}ms rate=1000kbit`)
+    const { mediator, party } = call
+    await line.report()
+    const [seen] = await Promise.all([
+      measure(party, MEDIATOR, 5),
+      seesAndHears(mediator, [PARTY]),
+      seesAndHears(party, [MEDIATOR]),
+    ])
+    assert.deepEqual(await ends(party), { local: far, remote: near, protocol: 'udp' })
+    assert.ok(seen.roundTripMs >= 2 * DELAY_MS - ROUNDING_MS, `there and back in ${seen.roundTripMs} ms`)
+    const report = await line.report()
+    for (const direction of [report.down, report.up]) {
+      assert.ok(direction.delivered > 0 && direction.lost > 0, JSON.stringify(report))
+      assert.equal(direction.overflow, 0, JSON.stringify(report))
+    }
+
+    await line.interrupt(3)
+    await sleep(3_000)
+    await Promise.all([seesAndHears(mediator, [PARTY]), seesAndHears(party, [MEDIATOR])])
+    const after = await line.report()
+    assert.ok(after.down.outage > 0 && after.up.outage > 0, JSON.stringify(after))
+    mediator.assertQuiet()
+    party.assertQuiet()
+    assert.deepEqual(server.errors, [])
+  } finally {
+    await call?.end()
+    await stage.end()
+  }
+})
