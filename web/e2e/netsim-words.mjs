@@ -2,7 +2,7 @@
 
 const FACTOR_HEAD = [
   'line', 'who receives', 'heard after', 'freezes', 'frozen', 'longest gap, picture', 'longest gap, sound', 'picture',
-  'frames/s', 'kbit/s', 'concealed', 'silence', 'round trip', 'sound waits', 'lost by the line', 'late by us',
+  'frames/s', 'kbit/s', 'concealed', 'silence', 'round trip', 'sound waits', 'lost by the line', 'late by us', 'load',
 ]
 
 /** One row a receiver: the far person behind the line (`down`), and the near one (`up`). */
@@ -10,8 +10,8 @@ export function factorTable(results) {
   const rows = results.flatMap((result) => {
     if (result.failed) return [[result.name, result.failed, ...FACTOR_HEAD.slice(2).map(() => '—')]]
     return [
-      [result.name, 'far', seconds(result.heardMs / 1_000), ...cells(result.down, result.line.down)],
-      ['', 'near', '', ...cells(result.up, result.line.up)],
+      [result.name, 'far', seconds(result.heardMs / 1_000), ...cells(result.down, result.line.down), result.load.toFixed(1)],
+      ['', 'near', '', ...cells(result.up, result.line.up), ''],
     ]
   })
   return table(FACTOR_HEAD, rows)
@@ -25,11 +25,10 @@ export function promiseTable(results) {
   return table(['call', 'must', 'measured', 'holds'], rows)
 }
 
-export function page({ seed, cores, load, browser, seconds: measured }, [factors, promises]) {
+export function page({ seed, cores, browser, seconds: measured }, [factors, promises]) {
   return `# Calls over bad lines
 
-Made by \`make netsim\` with seed ${seed}, in Chromium ${browser}, on ${cores} cores with a load average of
-${load.toFixed(1)} when it began. Don't edit.
+Made by \`make netsim\` with seed ${seed}, in Chromium ${browser}, on ${cores} cores. Don't edit.
 
 A server and a mediator are on the near side of a line, a party is on the far side, both in Chromium with a made-up
 camera of 640x360 at 20 frames a second, as noisy as a small one is, and a microphone that beeps each second.
@@ -40,7 +39,9 @@ own counters (\`getStats\`).
 
 The seed decides which packet of a stream is lost. The streams themselves come of live encoders on a machine with other
 work, so numbers differ from run to run; what both browsers, the encoders and the server need of the processor is in
-them. The first row says what the machine gives without a bad line.
+them. The first row says what the machine gives without a bad line. *load*, the mean number of threads that ran or waited
+for one of the cores in the minute before, says how far to trust a row: where it is high, missing frames and sound that
+waits long are the machine's doing rather than the line's.
 
 - *heard after*: from opening the link to the first sound, with the page, the devices, the consent and being let in at
   once; up to a second is waiting for the beep.
@@ -49,6 +50,7 @@ them. The first row says what the machine gives without a bad line.
 - *picture*: lines of the frames, with their share where there was more than one size.
 - *concealed*: share of the sound that was made up to hide a loss and could be heard. *silence*: beside that, the share
   filled with silence for want of anything to go by.
+- *round trip*: between the one who receives and the server; the near one's does not go over the line.
 - *sound waits*: the mean time in the receiver's jitter buffer.
 - *lost by the line*: lost by chance, or dropped since too much waited before a slow line. *late by us*: the most that a
   packet came later than the line made it, for want of a processor.

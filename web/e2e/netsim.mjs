@@ -14,7 +14,7 @@ export const MEDIATOR = '王调解员'
 export const PARTY = '赵大山'
 export const NEIGHBOUR = '李秀英'
 
-/** How long a person tries to get into a call. */
+/** How long a person tries to get into a call, all steps together. */
 const JOIN_MS = 60_000
 
 /** The line between the two sides, and what it does. */
@@ -136,8 +136,7 @@ export class Stage {
       call.party = await this.#sitDown('far', PARTY)
       await line.set(conditions)
       const opened = Date.now()
-      await this.#comesIn(call.party, link, mediator)
-      call.heardMs = (await heard(call.party)) - opened
+      call.heardMs = (await this.#comesIn(call.party, link, mediator)) - opened
     } catch (error) {
       await call.end()
       throw error
@@ -159,14 +158,16 @@ export class Stage {
   }
 
   async #comesIn(person, link, mediator) {
-    await person.page.goto(link, { waitUntil: 'commit' })
+    const deadline = Date.now() + JOIN_MS
+    const left = () => ({ timeout: Math.max(1, deadline - Date.now()) })
+    await person.page.goto(link, { waitUntil: 'commit', ...left() })
     for (const kind of ['audio', 'video']) {
-      await person.page.locator(`[data-testid=device-${kind}][data-state=on]`).waitFor()
+      await person.page.locator(`[data-testid=device-${kind}][data-state=on]`).waitFor(left())
     }
-    await person.get('join-consent-no').check()
-    await person.get('join-button').click()
-    await mediator.get('admit-button').click()
-    await heard(person)
+    await person.get('join-consent-no').check(left())
+    await person.get('join-button').click(left())
+    await mediator.get('admit-button').click(left())
+    return heard(person, left().timeout)
   }
 }
 
@@ -201,10 +202,8 @@ async function film(folder) {
 }
 
 /** When `person` heard the first sound of somebody. */
-function heard(person) {
-  return until(`${person.name} hears somebody`, () => person.page.evaluate(() => window.__heardAt), {
-    within: JOIN_MS, every: 50,
-  })
+function heard(person, within) {
+  return until(`${person.name} hears somebody`, () => person.page.evaluate(() => window.__heardAt), { within, every: 50 })
 }
 
 /** Runs in each page: when the first sound of somebody was played. */
