@@ -18,8 +18,6 @@ const OUTAGE_S = 3
 /** The far side's address after it changed. */
 const NEW_ADDRESS = '10.77.0.3'
 const OLD_ADDRESS = process.env.NETNS_FAR
-/** The lines of the picture that a mediator's camera gives. */
-const LINES_FULL = 360
 
 const VILLAGE = 'loss=5% delay=150ms rate=1000kbit'
 const WORST = 'loss=5% delay=300ms rate=300kbit'
@@ -124,12 +122,13 @@ function village() {
 }
 
 function worst() {
-  return inCall(WORST, async ({ party, heardMs }) => {
+  return inCall(WORST, async ({ mediator, party, heardMs }) => {
     const seen = await measure(party, MEDIATOR, MEASURE_S)
+    const full = await linesSent(mediator)
     const sound = seen.gapSeconds.audio <= 1 && seen.concealed < 0.2
     const lines = seen.heights.map(([height]) => height).join(', ') || 'none'
     await stage.line.set('')
-    const lifted = await fullAfter(party)
+    const lifted = await fullAfter(party, mediator)
     return {
       rows: [
         row('link opened → sound heard ≤ 5 s', seconds(heardMs / 1_000), heardMs <= 5_000),
@@ -140,9 +139,9 @@ function worst() {
         ),
         row(
           'lowest layer or sound alone',
-          `lines ${lines}, ${seen.framesPerSecond.toFixed(1)} frames/s`,
+          `lines ${lines} of ${full}, ${seen.framesPerSecond.toFixed(1)} frames/s`,
           // No picture and no sound either is not sound alone.
-          sound && !seen.heights.some(([height]) => height > LINES_FULL / 2),
+          sound && !seen.heights.some(([height]) => height > full / 2),
         ),
         row('cap lifted: full layer ≤ 10 s', lifted === null ? 'not in 20 s' : seconds(lifted), lifted !== null && lifted <= 10),
       ],
@@ -151,9 +150,10 @@ function worst() {
 }
 
 function twoWhoReceive() {
-  return inCall(WORST, async ({ party, neighbour }) => {
+  return inCall(WORST, async ({ mediator, party, neighbour }) => {
+    const before = await linesSent(mediator)
     const [bad, good] = await Promise.all([measure(party, MEDIATOR, MEASURE_S), measure(neighbour, MEDIATOR, MEASURE_S)])
-    const full = good.heights.find(([height]) => height >= LINES_FULL)?.[1] ?? 0
+    const full = shareOf(good.heights, Math.min(before, await linesSent(mediator)))
     return {
       rows: [
         row(
@@ -231,14 +231,28 @@ function newAddress() {
 }
 
 /** Seconds until a picture of the full size moves again; `null` if not within twenty. */
-async function fullAfter(person) {
+async function fullAfter(person, mediator) {
   const since = Date.now()
   while (Date.now() - since < 20_000) {
+    const before = await linesSent(mediator)
     const seen = await measure(person, MEDIATOR, 1)
-    const full = seen.heights.find(([height]) => height >= LINES_FULL)?.[1] ?? 0
+    const full = shareOf(seen.heights, Math.min(before, await linesSent(mediator)))
     if (full > 0.9 && seen.framesPerSecond >= 10) return (Date.now() - since) / 1_000
   }
   return null
+}
+
+/** Lines of the largest picture that `person` sends now: an encoder short of bits or of a processor makes it smaller. */
+function linesSent(person) {
+  return person.page.evaluate(async () => {
+    const sent = [...(await window.__hewei.pc.getStats()).values()].filter((item) => item.type === 'outbound-rtp')
+    return Math.max(...sent.map((item) => item.frameHeight ?? 0))
+  })
+}
+
+/** The share of frames that had at least so many lines. */
+function shareOf(heights, lines) {
+  return heights.filter(([height]) => height >= lines).reduce((sum, [, share]) => sum + share, 0)
 }
 
 function row(what, measured, holds) {

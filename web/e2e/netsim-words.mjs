@@ -61,8 +61,9 @@ ${factors}
 
 ## What a call must stand
 
-The lines here: 5 % + 150 ms + 1 Mbit/s is a village, 5 % + 300 ms + 300 kbit/s the worst line a call must hold on. *far*
-and *near* is who receives. Whether the page says so when it falls back to sound alone is not looked at here.
+The lines here: 5 % + 150 ms + 1 Mbit/s is a village, 5 % + 300 ms + 300 kbit/s the worst line a call must hold on.
+*far* and *near* is who receives; the full layer is the largest picture that is sent at the time. Whether the page says
+so when it falls back to sound alone is not looked at here.
 
 ${promises}
 `
