@@ -13,6 +13,17 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// Where things lie in the storage folder.
 pub struct Folder(PathBuf);
 
+/// The folder is one server's until this is dropped.
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file would not do: a program that is being started holds a copy of it until its `exec`, and the
+    /// lock with it (flock(2)). Said, it ends for every copy.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
 impl Folder {
     /// Opens the storage folder, makes it when there is none, and closes it to others.
     pub fn open(path: &Path) -> anyhow::Result<Folder> {
@@ -22,8 +33,8 @@ impl Folder {
         Ok(Folder(path.to_owned()))
     }
 
-    /// Takes the folder for one server as long as the file is held: two would spoil each other's recordings.
-    pub fn lock(&self) -> anyhow::Result<File> {
+    /// Takes the folder for one server as long as the lock is held: two would spoil each other's recordings.
+    pub fn lock(&self) -> anyhow::Result<Lock> {
         if self.0.join(crate::backup::UNFINISHED).exists() {
             bail!("{} was not restored to its end: empty it and run hewei restore again", self.0.display());
         }
@@ -31,7 +42,7 @@ impl Folder {
         let open = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
         let file = open.with_context(|| format!("{}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(Lock(file)),
             Err(TryLockError::WouldBlock) => {
                 bail!(
                     "another Hewei server uses {} (storage.folder); give this one its own",
@@ -141,5 +152,17 @@ mod tests {
         assert_eq!(mode(&path.join("keys/token.key")), 0o600);
         fs::write(path.join("keys/token.key"), b"short").expect("writes");
         assert!(first.token_key().is_err(), "a damaged key is never replaced");
+    }
+
+    #[test]
+    fn the_folder_is_free_when_the_lock_is_dropped_though_a_starting_program_has_a_copy_of_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(folder.path()).expect("opens");
+        let lock = folder.lock().expect("free");
+        assert!(folder.lock().is_err(), "one server's");
+        let copy = lock.0.try_clone().expect("a copy, as fork makes");
+        drop(lock);
+        folder.lock().expect("free again");
+        drop(copy);
     }
 }

@@ -1,7 +1,6 @@
 //! Starting and stopping a whole server.
 
 use std::{
-    fs::File,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -27,7 +26,7 @@ use crate::{
     metrics::{HttpMetrics, RecordingCounts},
     recovering,
     refusals::Refusals,
-    secrets::Folder,
+    secrets::{Folder, Lock},
     state::{App, Parts, State},
     verifying::Verifying,
 };
@@ -60,7 +59,7 @@ pub struct Server {
     tidy: tokio::task::JoinHandle<()>,
     setup_link: Option<String>,
     recovering: tokio::task::JoinHandle<()>,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Where a server listens.
