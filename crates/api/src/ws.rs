@@ -193,6 +193,8 @@ pub struct Slot {
     pub participant_id: Option<String>,
     /// Which camera, on a wall.
     pub camera_id: Option<String>,
+    /// This browser's line is too narrow for it now: nothing comes until there is room.
+    pub held: bool,
 }
 
 /// Somebody in a room.

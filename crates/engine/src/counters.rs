@@ -61,6 +61,8 @@ counters! {
     KeyframeRequestsSent "media_keyframe_requests_sent_total",
     /// Packets sent again.
     Retransmissions "media_retransmissions_total",
+    /// Packets of padding sent, to try how much goes through.
+    PaddingSent "media_padding_sent_total",
     /// Records that a tap lost.
     TapLost "media_tap_lost_total",
     /// Packets of cameras for which the ring was full.

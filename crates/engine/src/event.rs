@@ -95,4 +95,6 @@ pub struct Slot {
     pub kind: MediaKind,
     /// Whose.
     pub publisher: Publisher,
+    /// The line is too narrow for it now: nothing is sent in this slot.
+    pub held: bool,
 }

@@ -9,6 +9,7 @@ pub mod reorder;
 pub mod rtcp;
 pub mod rtp;
 pub mod seq;
+pub mod transport_feedback;
 pub mod vp8;
 
 use hewei_model::Codec;

@@ -10,6 +10,8 @@
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! ```
 
+use crate::transport_feedback::TransportFeedback;
+
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
@@ -41,6 +43,8 @@ pub enum Packet<'a> {
         /// The pairs.
         pairs: &'a [u8],
     },
+    /// Which of the packets that were sent have come, and when.
+    TransportFeedback(TransportFeedback<'a>),
     /// Picture loss indication (RFC 4585 §6.3.1).
     PictureLoss {
         /// Which stream.
@@ -93,6 +97,9 @@ fn parse(packet: &[u8]) -> Option<Packet<'_>> {
         (BYE, 1..) => Some(Packet::Bye { ssrc: word(packet, 4)? }),
         (TRANSPORT_FEEDBACK, 1) => {
             Some(Packet::Nack { media_ssrc: word(packet, 8)?, pairs: packet.get(12..)? })
+        }
+        (TRANSPORT_FEEDBACK, 15) => {
+            TransportFeedback::parse(packet.get(12..)?).map(Packet::TransportFeedback)
         }
         (PAYLOAD_FEEDBACK, 1) => Some(Packet::PictureLoss { media_ssrc: word(packet, 8)? }),
         (PAYLOAD_FEEDBACK, 4) => Some(Packet::FullIntraRequest { media_ssrc: word(packet, 12)? }),

@@ -153,6 +153,21 @@ pub fn write_header(
     buf[8..12].copy_from_slice(&ssrc.to_be_bytes());
 }
 
+/// Length of what [`write_transport_seq`] writes behind the fixed header.
+pub const TRANSPORT_SEQ_LEN: usize = 8;
+
+/// Writes a transport-wide sequence number as the only header extension (RFC 8285), behind the fixed header of a
+/// packet that has at least [`TRANSPORT_SEQ_LEN`] bytes there.
+pub fn write_transport_seq(packet: &mut [u8], id: u8, seq: u16) {
+    let [high, low] = seq.to_be_bytes();
+    let block = match id {
+        1..=14 => [0xbe, 0xde, 0, 1, (id << 4) | 1, high, low, 0],
+        _ => [0x10, 0, 0, 1, id, 2, high, low],
+    };
+    packet[0] |= 0x10;
+    packet[FIXED_HEADER_LEN..FIXED_HEADER_LEN + TRANSPORT_SEQ_LEN].copy_from_slice(&block);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -170,6 +185,18 @@ mod tests {
             (true, 102, 65_535, 0xdead_beef, 7, 12)
         );
         assert_eq!(header.payload(&packet).expect("no padding").len(), 4);
+    }
+
+    #[test]
+    fn a_transport_wide_number_is_read_back_in_both_forms() {
+        for id in [1, 5, 14, 15, 200] {
+            let mut packet = [7u8; 21];
+            write_header(packet.first_chunk_mut().expect("21 bytes"), false, 96, 1, 2, 3);
+            write_transport_seq(&mut packet, id, 0xabcd);
+            let header = Header::parse(&packet).expect("valid");
+            assert_eq!(header.extension(&packet, id), Some(&[0xab, 0xcd][..]), "{id}");
+            assert_eq!(header.payload(&packet), Ok(&[7][..]));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! does not pass through these queues: [`Peer::receive_rtp`] opens a packet in the caller's buffer, and
 //! [`Peer::seal_rtp`] seals one in the caller's buffer.
 
+mod bandwidth;
 mod client_hello;
 mod dtls;
 mod ice;
@@ -24,4 +25,4 @@ mod peer;
 pub use dtls::{Identity, IdentityError};
 pub use ice::Credentials;
 pub use media::{MediaIndex, Publication, Slot, Use};
-pub use peer::{Event, Feedback, Peer, Refused, RtcpKind, Rtp, Secrets, Transmit};
+pub use peer::{Estimate, Event, Feedback, Outgoing, Peer, Refused, RtcpKind, Rtp, Secrets, Transmit};

@@ -89,6 +89,8 @@ impl Publication {
 pub struct Slot {
     /// The codecs that may play in it.
     pub codecs: Vec<OfferedCodec>,
+    /// The id of the transport-wide sequence number, when the peer tells what arrives.
+    pub(crate) transport_cc: Option<u8>,
     pub(crate) ssrc: u32,
     pub(crate) rtx_ssrc: u32,
     pub(crate) rtx_seq: u64,

@@ -1,8 +1,11 @@
 //! The peer itself.
 
 mod negotiate;
+mod outgoing;
 #[cfg(test)]
 mod restart_tests;
+
+pub use outgoing::{Estimate, Outgoing};
 
 use std::{
     collections::VecDeque,
@@ -18,6 +21,7 @@ use hewei_media::{
 use hewei_model::{Codec, MediaKind};
 
 use crate::{
+    bandwidth::Bandwidth,
     dtls::{Dtls, Identity, Progress},
     ice::{Credentials, Ice},
     media::{Media, MediaIndex, Publication, Slot, Use},
@@ -172,6 +176,8 @@ pub struct Peer {
     answers: u64,
     own_ssrc: u32,
     next_ssrc: u32,
+    /// How much may be sent; there once a slot was offered whose packets the peer tells of.
+    bandwidth: Option<Box<Bandwidth>>,
     transport: TransportReception,
     transport_due: Option<Instant>,
     report_due: Option<Instant>,
@@ -203,6 +209,7 @@ impl Peer {
             answers: 0,
             own_ssrc,
             next_ssrc: own_ssrc.wrapping_add(1),
+            bandwidth: None,
             transport: TransportReception::default(),
             transport_due: None,
             report_due: None,
@@ -396,6 +403,11 @@ impl Peer {
                         rtcp::nacked(pairs).for_each(|seq| tell(Feedback::Missing { media, seq }));
                     }
                 }
+                rtcp::Packet::TransportFeedback(feedback) => {
+                    if let Some(bandwidth) = &mut self.bandwidth {
+                        bandwidth.feedback(now, feedback);
+                    }
+                }
                 rtcp::Packet::PictureLoss { media_ssrc } | rtcp::Packet::FullIntraRequest { media_ssrc } => {
                     if let Some(media) = self.slot_of(media_ssrc) {
                         tell(Feedback::KeyframeWanted { media });
@@ -421,91 +433,6 @@ impl Peer {
             Use::Slot(slot) => Some(slot),
             _ => None,
         }
-    }
-
-    /// Writes and seals one packet of a slot into `out`, and returns its length. `index` is the extended outgoing
-    /// sequence number, which must never repeat; `pad` adds that many bytes of RTP padding. `None` when the peer
-    /// is not connected, does not take the codec, or `out` is too short.
-    #[expect(clippy::too_many_arguments, reason = "the fields of one packet, on the hot path")]
-    pub fn seal_rtp(
-        &mut self,
-        media: MediaIndex,
-        codec: Codec,
-        marker: bool,
-        index: u64,
-        timestamp: u32,
-        payload: &[u8],
-        pad: u8,
-        out: &mut [u8],
-    ) -> Option<usize> {
-        let security = self.security.as_ref()?;
-        let Use::Slot(slot) = &mut self.media.get_mut(usize::from(media.0))?.used else { return None };
-        let payload_type = slot.payload_type(codec)?;
-        let header_len = rtp::FIXED_HEADER_LEN;
-        let len = header_len + payload.len() + usize::from(pad);
-        let out = out.get_mut(..len + crate::srtp::RTP_OVERHEAD_MAX)?;
-        rtp::write_header(out.first_chunk_mut()?, marker, payload_type, index as u16, timestamp, slot.ssrc);
-        out[header_len..header_len + payload.len()].copy_from_slice(payload);
-        if pad > 0 {
-            out[0] |= 0x20;
-            out[header_len + payload.len()..len].fill(0);
-            out[len - 1] = pad;
-        }
-        slot.packets = slot.packets.wrapping_add(1);
-        slot.octets = slot.octets.wrapping_add(payload.len() as u32);
-        Some(security.sealer.seal_rtp(out, header_len, len, slot.ssrc, index))
-    }
-
-    /// Writes and seals a retransmission (RFC 4588) of the packet that went out with sequence number `seq`.
-    #[expect(clippy::too_many_arguments, reason = "the fields of one packet")]
-    pub fn seal_rtx(
-        &mut self,
-        media: MediaIndex,
-        codec: Codec,
-        marker: bool,
-        seq: u16,
-        timestamp: u32,
-        payload: &[u8],
-        out: &mut [u8],
-    ) -> Option<usize> {
-        let security = self.security.as_ref()?;
-        let Use::Slot(slot) = &mut self.media.get_mut(usize::from(media.0))?.used else { return None };
-        let payload_type = slot.rtx_payload_type(codec)?;
-        let header_len = rtp::FIXED_HEADER_LEN;
-        let len = header_len + 2 + payload.len();
-        let out = out.get_mut(..len + crate::srtp::RTP_OVERHEAD_MAX)?;
-        let index = slot.rtx_seq;
-        slot.rtx_seq += 1;
-        rtp::write_header(
-            out.first_chunk_mut()?,
-            marker,
-            payload_type,
-            index as u16,
-            timestamp,
-            slot.rtx_ssrc,
-        );
-        out[header_len..header_len + 2].copy_from_slice(&seq.to_be_bytes());
-        out[header_len + 2..len].copy_from_slice(payload);
-        Some(security.sealer.seal_rtp(out, header_len, len, slot.rtx_ssrc, index))
-    }
-
-    /// Writes and seals a sender report for a slot: at NTP time `ntp` it plays `rtp_timestamp`.
-    pub fn write_sender_report(
-        &mut self,
-        media: MediaIndex,
-        ntp: u64,
-        rtp_timestamp: u32,
-        out: &mut [u8],
-    ) -> Option<usize> {
-        let security = self.security.as_mut()?;
-        let Use::Slot(slot) = &self.media.get(usize::from(media.0))?.used else { return None };
-        let plain_room = out.len().checked_sub(RTCP_OVERHEAD_MAX)?;
-        let mut writer = Writer::new(&mut out[..plain_room]);
-        if !writer.sender_report(slot.ssrc, ntp, rtp_timestamp, slot.packets, slot.octets, CNAME) {
-            return None;
-        }
-        let len = writer.len();
-        security.sealer.seal_rtcp(out, len)
     }
 
     /// Asks for a keyframe of a publication with the next RTCP, at most every half second.
@@ -601,7 +528,8 @@ impl Peer {
             }
             _ => None,
         });
-        [Some(self.consent_until), self.dtls.poll_timeout(), self.transport_due, self.report_due]
+        let bandwidth = self.bandwidth.as_ref().and_then(|bandwidth| bandwidth.poll_timeout());
+        [Some(self.consent_until), self.dtls.poll_timeout(), self.transport_due, self.report_due, bandwidth]
             .into_iter()
             .flatten()
             .chain(publications.filter(|_| self.security.is_some()))

@@ -442,10 +442,11 @@ pub fn write_answer(
         line(&mut out, format_args!("a=rtcp-mux-only"));
         line(&mut out, format_args!("a=rtcp-rsize"));
         let receives = matches!(answer, AnsweredMedia::Receive(_));
+        let sends = matches!(answer, AnsweredMedia::Send { .. });
         let extensions = &media.extensions;
         for (id, uri, wanted) in [
             (extensions.mid, MID_URI, receives),
-            (extensions.transport_cc, TRANSPORT_CC_URI, receives),
+            (extensions.transport_cc, TRANSPORT_CC_URI, receives || sends),
             (extensions.audio_level, AUDIO_LEVEL_URI, receives),
         ] {
             if let Some(id) = id.filter(|_| wanted) {
@@ -453,7 +454,7 @@ pub fn write_answer(
             }
         }
         for codec in codecs {
-            write_codec(&mut out, codec, receives);
+            write_codec(&mut out, codec, receives || sends);
         }
         if let AnsweredMedia::Send { ssrc, rtx_ssrc, stream, codecs } = answer {
             line(&mut out, format_args!("a=msid:{stream} {}", media.mid));
@@ -483,7 +484,7 @@ pub(crate) fn write_candidates(out: &mut String, candidates: &[SocketAddr]) {
     out.push_str("a=end-of-candidates\r\n");
 }
 
-fn write_codec(out: &mut String, codec: &OfferedCodec, receives: bool) {
+fn write_codec(out: &mut String, codec: &OfferedCodec, active: bool) {
     let payload_type = codec.payload_type;
     let channels = if codec.codec == Codec::Opus { "/2" } else { "" };
     let _ = write!(
@@ -498,7 +499,7 @@ fn write_codec(out: &mut String, codec: &OfferedCodec, receives: bool) {
     for feedback in &codec.feedback {
         let in_use = match feedback.as_str() {
             "nack" | "nack pli" | "ccm fir" => codec.codec.kind() == MediaKind::Video,
-            "transport-cc" => receives,
+            "transport-cc" => active,
             _ => false,
         };
         if in_use {

@@ -10,6 +10,8 @@
 //! what they became by [`Room::flush`] before the next change, and drain the outputs again.
 
 mod history;
+mod holding;
+mod meter;
 mod rewrite;
 mod room;
 mod source;

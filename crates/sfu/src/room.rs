@@ -9,6 +9,7 @@ use hewei_media::starts_keyframe;
 use hewei_model::{Audience, Codec, MediaKind, ParticipantId, Publisher, TrackId};
 
 use crate::{
+    holding::Holding,
     rewrite::Rewriter,
     source::{ClockPoint, Incoming, PENDING_MAX, Pending, Route, Source, SourceKey},
     subscriber::{Fill, Outgoing, Playing, Slot, SlotId, SlotOffer, Subscriber, SubscriberKey},
@@ -114,7 +115,7 @@ impl Room {
                 Some(at) => Slot { offer, ..known.swap_remove(at) },
                 None => {
                     let rewriter = Rewriter::new(first_index(offer.id));
-                    Slot { offer, playing: None, since: 0, rewriter }
+                    Slot { offer, playing: None, since: 0, rewriter, holding: Holding::default() }
                 }
             };
             subscriber.slots.push(slot);
@@ -175,7 +176,8 @@ impl Room {
         let slots = self.subscribers.get(&key.0).map_or(&[][..], |subscriber| &subscriber.slots);
         slots.iter().filter_map(|slot| {
             let source = self.sources.get(&slot.playing?.0)?;
-            Some(Playing { slot: slot.offer.id, kind: source.kind(), publisher: source.publisher })
+            let (kind, publisher) = (source.kind(), source.publisher);
+            Some(Playing { slot: slot.offer.id, kind, publisher, held: slot.holding.is_held() })
         })
     }
 
@@ -216,6 +218,7 @@ impl Room {
         while let Some(key) = self.touched.pop() {
             let Some(source) = self.sources.get_mut(&key) else { continue };
             source.pad_pending();
+            source.measure_pending(now);
             let mut waits = false;
             for route in &source.routes {
                 let slot = self
@@ -223,7 +226,9 @@ impl Room {
                     .get_mut(&route.subscriber.0)
                     .filter(|subscriber| subscriber.ready)
                     .and_then(|subscriber| subscriber.slots.get_mut(route.slot));
-                let Some(slot) = slot.filter(|slot| slot.playing == Some(SourceKey(key))) else { continue };
+                let plays =
+                    |slot: &&mut Slot| slot.playing == Some(SourceKey(key)) && !slot.holding.is_held();
+                let Some(slot) = slot.filter(plays) else { continue };
                 for pending in &source.pending {
                     let kept = source.history.get(pending.seq).filter(|kept| kept.at >= slot.since);
                     let Some(kept) = kept else { continue };
@@ -283,6 +288,38 @@ impl Room {
             payload: kept.payload,
             pad: 0,
         })
+    }
+
+    /// Shares out what a subscriber may be sent, in bits a second: sound goes first, whatever it takes, then pictures in
+    /// the order of their slots; a picture for which there is no room is held back until there is. Returns what all of
+    /// it would take.
+    pub fn share_out(&mut self, now: Instant, key: SubscriberKey, bits_per_second: u64) -> u64 {
+        let Some(subscriber) = self.subscribers.get_mut(&key.0) else { return 0 };
+        let rate_of = |slot: &Slot, kind| {
+            let source = slot.playing.and_then(|source| self.sources.get(&source.0));
+            source.filter(|source| source.kind() == kind).map(|source| source.bits_per_second(now))
+        };
+        let sound: u64 = subscriber.slots.iter().filter_map(|slot| rate_of(slot, MediaKind::Audio)).sum();
+        let (mut left, mut all, mut changed) = (bits_per_second.saturating_sub(sound), sound, false);
+        for slot in &mut subscriber.slots {
+            let Some(needed) = rate_of(slot, MediaKind::Video) else { continue };
+            all += needed;
+            if slot.holding.decide(now, needed, left) {
+                changed = true;
+                if slot.holding.is_held() {
+                    slot.rewriter.stop();
+                } else {
+                    self.keyframes_wanted.extend(slot.playing);
+                }
+            }
+            if !slot.holding.is_held() {
+                left = left.saturating_sub(needed);
+            }
+        }
+        if changed {
+            self.outputs.push_back(Output::SlotsChanged(key));
+        }
+        all
     }
 
     /// Learns the publisher's clocks from a sender report.
@@ -363,6 +400,7 @@ impl Room {
             if !stays {
                 slot.playing = None;
                 slot.rewriter.stop();
+                slot.holding = Holding::default();
                 changed = true;
             }
         }

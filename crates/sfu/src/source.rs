@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use hewei_model::{Codec, MediaKind, Publisher, TrackId};
 
-use crate::{history::History, subscriber::SubscriberKey};
+use crate::{history::History, meter::Meter, subscriber::SubscriberKey};
 
 /// Bytes of video kept for retransmission: two seconds at 2 Mbit/s.
 const VIDEO_HISTORY: usize = 512 * 1024;
@@ -13,6 +13,12 @@ const AUDIO_HISTORY: usize = 32 * 1024;
 /// Packets of one source between two flushes: what a receive batch may bring. More is dropped by the caller
 /// flushing first.
 pub(crate) const PENDING_MAX: usize = 64;
+
+/// Header, extension and tag of a packet that goes out.
+const OVERHEAD: u64 = 36;
+/// What a source is taken to send before a second of it was seen, in bits a second.
+const UNKNOWN_VIDEO: u64 = 600_000;
+const UNKNOWN_AUDIO: u64 = 50_000;
 
 /// A source of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +68,7 @@ pub(crate) struct Source {
     pub(crate) routes: Vec<Route>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) history: History,
+    pub(crate) meter: Meter,
     pub(crate) sender_report: Option<ClockPoint>,
     pub(crate) keyframe_wanted_at: Option<Instant>,
 }
@@ -81,6 +88,7 @@ impl Source {
             routes: Vec::new(),
             pending: Vec::with_capacity(PENDING_MAX),
             history: History::new(capacity),
+            meter: Meter::default(),
             sender_report: None,
             keyframe_wanted_at: None,
         }
@@ -88,6 +96,21 @@ impl Source {
 
     pub(crate) fn kind(&self) -> MediaKind {
         self.codec.kind()
+    }
+
+    /// What it sends, in bits a second with headers; a guess while that is not known.
+    pub(crate) fn bits_per_second(&self, now: Instant) -> u64 {
+        let unknown = match self.kind() {
+            MediaKind::Video => UNKNOWN_VIDEO,
+            MediaKind::Audio => UNKNOWN_AUDIO,
+        };
+        self.meter.rate(now).unwrap_or(unknown)
+    }
+
+    /// Counts what is about to go out.
+    pub(crate) fn measure_pending(&mut self, now: Instant) {
+        let lens = self.pending.iter().filter_map(|pending| self.history.get(pending.seq));
+        self.meter.add(now, lens.map(|kept| kept.payload.len() as u64 + OVERHEAD).sum());
     }
 
     /// Makes neighbours equally long where a few bytes of padding do it, so that they leave in one segmented

@@ -2,7 +2,7 @@
 
 use hewei_model::{Codec, MediaKind, ParticipantId, Publisher};
 
-use crate::{rewrite::Rewriter, source::SourceKey};
+use crate::{holding::Holding, rewrite::Rewriter, source::SourceKey};
 
 /// A subscriber, by the number the caller gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +43,8 @@ pub struct Playing {
     pub kind: MediaKind,
     /// Whose.
     pub publisher: Publisher,
+    /// The line is too narrow for it now.
+    pub held: bool,
 }
 
 /// A packet on its way to a subscriber.
@@ -73,6 +75,7 @@ pub(crate) struct Slot {
     /// have been in the audience then.
     pub(crate) since: u64,
     pub(crate) rewriter: Rewriter,
+    pub(crate) holding: Holding,
 }
 
 pub(crate) struct Subscriber {

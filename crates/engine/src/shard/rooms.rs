@@ -8,7 +8,7 @@ use std::{collections::HashMap, net::UdpSocket, time::Instant};
 use hewei_media::{rtp, seq::SeqExtender};
 use hewei_model::{Audience, Codec, MediaKind, MonoNs, Publisher, RoomId, TrackId};
 use hewei_peer::MediaIndex;
-use hewei_sfu::{Incoming, Output, Room, SlotId, SourceKey};
+use hewei_sfu::{Incoming, Output, Playing, Room, SlotId, SourceKey};
 
 use super::peers::PeerEntry;
 use crate::{
@@ -23,6 +23,17 @@ use crate::{
 pub(super) enum Origin {
     Peer { peer: u32, media: MediaIndex },
     Feed,
+}
+
+/// What a room sends, as a peer takes it.
+pub(super) fn on_the_wire<'a>(out: &hewei_sfu::Outgoing<'a>) -> hewei_peer::Outgoing<'a> {
+    hewei_peer::Outgoing {
+        codec: out.codec,
+        marker: out.marker,
+        timestamp: out.timestamp,
+        payload: out.payload,
+        pad: out.pad,
+    }
 }
 
 /// An opened packet on its way into a room.
@@ -298,16 +309,7 @@ impl RoomEntry {
                 && let Some(to) = entry.peer.remote()
             {
                 egress.datagram(socket, counters, to, |room| {
-                    entry.peer.seal_rtp(
-                        MediaIndex(out.slot.0),
-                        out.codec,
-                        out.marker,
-                        out.index,
-                        out.timestamp,
-                        out.payload,
-                        out.pad,
-                        room,
-                    )
+                    entry.peer.seal_rtp(now, MediaIndex(out.slot.0), out.index, &on_the_wire(&out), room)
                 });
             }
         });
@@ -328,8 +330,8 @@ impl RoomEntry {
                         .room
                         .playing(subscriber)
                         .filter_map(|playing| {
-                            let (kind, publisher) = (playing.kind, playing.publisher);
-                            Some(Slot { mid: mid_of(playing.slot)?, kind, publisher })
+                            let Playing { slot, kind, publisher, held } = playing;
+                            Some(Slot { mid: mid_of(slot)?, kind, publisher, held })
                         })
                         .collect();
                     let (participant, peer) = (entry.participant, entry.id);

@@ -6,6 +6,7 @@ use hewei_model::{Codec, MediaKind};
 
 use super::{CNAME, Peer};
 use crate::{
+    bandwidth::Bandwidth,
     ice::Credentials,
     media::{Media, Publication, Slot, Use},
     sdp::{
@@ -100,7 +101,7 @@ impl Peer {
                     match left {
                         Some((_, left)) if *left > 0 => {
                             *left -= 1;
-                            self.open_slot(known, &offered.codecs)
+                            self.open_slot(known, offered)
                         }
                         _ => Use::Unused,
                     }
@@ -119,15 +120,22 @@ impl Peer {
         Ok(self.write_answer(offer, one_stream, candidates))
     }
 
-    fn open_slot(&mut self, known: Option<Use>, codecs: &[OfferedCodec]) -> Use {
+    fn open_slot(&mut self, known: Option<Use>, offered: &OfferedMedia) -> Use {
+        let tells = |codec: &OfferedCodec| codec.feedback.iter().any(|kind| kind == "transport-cc");
+        let transport_cc = offered.extensions.transport_cc.filter(|_| offered.codecs.iter().any(tells));
+        if transport_cc.is_some() {
+            self.bandwidth.get_or_insert_with(|| Box::new(Bandwidth::new()));
+        }
+        let codecs = offered.codecs.clone();
         if let Some(Use::Slot(mut slot)) = known {
-            slot.codecs = codecs.to_vec();
+            (slot.codecs, slot.transport_cc) = (codecs, transport_cc);
             return Use::Slot(slot);
         }
         let ssrc = self.next_ssrc;
         self.next_ssrc = self.next_ssrc.wrapping_add(2);
         Use::Slot(Box::new(Slot {
-            codecs: codecs.to_vec(),
+            codecs,
+            transport_cc,
             ssrc,
             rtx_ssrc: ssrc.wrapping_add(1),
             rtx_seq: 0,

@@ -304,7 +304,9 @@ proptest! {
                 }
                 Step::Retransmit => {
                     let mut out = [0; 1_200];
-                    let len = world.peer.seal_rtx(slot, Codec::H264, true, 5, 6, &[1, 2, 3], &mut out).expect("fits");
+                    let (codec, payload) = (Codec::H264, &[1, 2, 3][..]);
+                    let packet = Outgoing { codec, marker: true, timestamp: 6, payload, pad: 0 };
+                    let len = world.peer.seal_rtx(world.now, slot, 5, &packet, &mut out).expect("fits");
                     let number = u16::from_be_bytes([out[2], out[3]]);
                     prop_assert!(rtx.is_none_or(|before| number == before + 1));
                     rtx = Some(number);

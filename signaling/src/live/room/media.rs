@@ -45,7 +45,7 @@ pub(in crate::live) fn plan(slots: Vec<hewei_engine::Slot>) -> ServerMessage {
                 Publisher::Participant(id) => (Some(id.to_string()), None),
                 Publisher::Camera(id) => (None, Some(id.to_string())),
             };
-            ws::Slot { mid: slot.mid, kind: slot.kind, participant_id, camera_id }
+            ws::Slot { mid: slot.mid, kind: slot.kind, participant_id, camera_id, held: slot.held }
         })
         .collect();
     ServerMessage::Slots { slots }

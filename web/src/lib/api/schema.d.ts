@@ -1433,6 +1433,8 @@ export interface components {
         Slot: {
             /** @description Which camera, on a wall. */
             camera_id?: string | null;
+            /** @description This browser's line is too narrow for it now: nothing comes until there is room. */
+            held: boolean;
             /** @description Sound or picture. */
             kind: components["schemas"]["MediaKindName"];
             /** @description The m-line's `mid`. */

@@ -381,6 +381,7 @@ export const en: Record<Key, string> = {
   'room.muted': 'Muted',
   'room.no_video': 'Camera off',
   'room.not_connected': 'Connecting',
+  'room.held': 'Slow network: sound only',
   'room.not_recorded': 'Not recorded',
   'room.alone': 'Only you are here',
   'room.alone_mediator': 'Under “People” you can make invitation links. Those who come wait until you let them in.',
@@ -453,6 +454,7 @@ export const en: Record<Key, string> = {
   'camera.next_try': 'next try in {s} s ({time})',
   'camera.next_try_now': 'trying again now',
   'camera.seconds': '{n} s',
+  'camera.held': 'This network is too slow: picture paused',
   'camera.frozen': 'Picture stopped {age} ago',
 
   'wall.purpose_title': 'A wall needs a purpose',

@@ -379,6 +379,7 @@ export const zh = {
   'room.muted': '已静音',
   'room.no_video': '未开摄像头',
   'room.not_connected': '正在连接',
+  'room.held': '网络不好，先保声音',
   'room.not_recorded': '不录制',
   'room.alone': '这里只有您',
   'room.alone_mediator': '在「人员」里可以发邀请链接。各方到了会先在等候室，由您请进来。',
@@ -451,6 +452,7 @@ export const zh = {
   'camera.next_try': '{s} 秒后再试（{time}）',
   'camera.next_try_now': '马上再试',
   'camera.seconds': '{n} 秒',
+  'camera.held': '本机网络太慢，画面暂停',
   'camera.frozen': '画面停在 {age} 前',
 
   'wall.purpose_title': '打开大屏要说明用途',

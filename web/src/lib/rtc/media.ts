@@ -4,7 +4,7 @@
 import type { ClientMessage, MediaKindName, Slot, SlotCount } from '../api/types'
 import { chooseCodecs, type PreferredCodec } from './codecs'
 import { OfferQueue } from './offers'
-import { midsByOwner, missing } from './plan'
+import { heldOwners, midsByOwner, missing } from './plan'
 
 const CONNECT_TIMEOUT_MS = 15_000
 /** A short loss heals by itself; after this long we come back on a new connection. */
@@ -28,6 +28,8 @@ export interface MediaOptions {
 export interface SourceTracks {
   audio: MediaStreamTrack | null
   video: MediaStreamTrack | null
+  /** The picture is held back: the line is too narrow for it. */
+  held: boolean
 }
 
 export class Media {
@@ -99,11 +101,13 @@ export class Media {
     for (const transceiver of [...this.#slots.audio, ...this.#slots.video]) {
       if (transceiver.mid !== null) byMid.set(transceiver.mid, transceiver.receiver.track)
     }
+    const held = heldOwners(this.#plan)
     const result = new Map<string, SourceTracks>()
     for (const [owner, mids] of midsByOwner(this.#plan)) {
       result.set(owner, {
         audio: (mids.audio !== undefined && byMid.get(mids.audio)) || null,
         video: (mids.video !== undefined && byMid.get(mids.video)) || null,
+        held: held.has(owner),
       })
     }
     return result

@@ -1,22 +1,23 @@
 import { describe, expect, it } from 'vitest'
 import type { Slot } from '../api/types'
-import { midsByOwner, missing, SLOTS_MAX } from './plan'
+import { heldOwners, midsByOwner, missing, SLOTS_MAX } from './plan'
 
 describe('plan', () => {
   it('gathers the slots of a participant and of a camera', () => {
     const slots: Slot[] = [
-      { mid: '2', kind: 'audio', participant_id: 'a' },
-      { mid: '4', kind: 'video', participant_id: 'a' },
-      { mid: '5', kind: 'video', camera_id: 'c', participant_id: null },
+      { mid: '2', kind: 'audio', participant_id: 'a', held: false },
+      { mid: '4', kind: 'video', participant_id: 'a', held: false },
+      { mid: '5', kind: 'video', camera_id: 'c', participant_id: null, held: true },
     ]
     expect(Object.fromEntries(midsByOwner(slots))).toEqual({ a: { audio: '2', video: '4' }, c: { video: '5' } })
+    expect([...heldOwners(slots)]).toEqual(['c'])
   })
 
   it('leaves out a slot that plays nothing and keeps the first of two', () => {
     const slots: Slot[] = [
-      { mid: '1', kind: 'audio' },
-      { mid: '2', kind: 'audio', participant_id: 'a' },
-      { mid: '3', kind: 'audio', participant_id: 'a' },
+      { mid: '1', kind: 'audio', held: false },
+      { mid: '2', kind: 'audio', participant_id: 'a', held: false },
+      { mid: '3', kind: 'audio', participant_id: 'a', held: false },
     ]
     expect(Object.fromEntries(midsByOwner(slots))).toEqual({ a: { audio: '2' } })
   })

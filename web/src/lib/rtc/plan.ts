@@ -20,6 +20,11 @@ export function midsByOwner(slots: readonly Slot[]): Map<string, Partial<Record<
   return owners
 }
 
+/** Whose pictures the server holds back, because this browser's line is too narrow for them. */
+export function heldOwners(slots: readonly Slot[]): Set<string> {
+  return new Set(slots.filter((slot) => slot.held && slot.kind === 'video').flatMap((slot) => ownerOf(slot) ?? []))
+}
+
 /** At most this many slots of a kind, whatever a server asks for. */
 export const SLOTS_MAX = 64
 
