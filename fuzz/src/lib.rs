@@ -16,7 +16,7 @@ mod recorder;
 pub use access::{api_message, range, settings, token};
 pub use cameras::{camera_address, camera_h264};
 pub use evidence::{journal, package, seal};
-pub use media::{h264, opus, reorder, rtcp, rtp, vp8};
+pub use media::{h264, opus, red, reorder, rtcp, rtp, vp8};
 pub use peer::{dtls, sdp, sdpfrag, srtp, stun};
 pub use recorder::recording;
 
@@ -24,7 +24,7 @@ pub use recorder::recording;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is that of its bin and of its corpus.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("api_message", api_message),
     ("camera_address", camera_address),
     ("camera_h264", camera_h264),
@@ -35,6 +35,7 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("package", package),
     ("range", range),
     ("recording", recording),
+    ("red", red),
     ("reorder", reorder),
     ("rtcp", rtcp),
     ("rtp", rtp),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hewei_media::{
-    h264 as avc, opus as sound,
+    h264 as avc, opus as sound, red as redundant,
     reorder::{Pushed, Released, ReorderBuffer},
     rtcp as control,
     rtp::Header,
@@ -36,8 +36,20 @@ pub fn rtcp(data: &[u8]) {
             // A pair asks for 17 at most.
             assert!(control::nacked(pairs).count() <= pairs.len() / 4 * 17);
         }
+        if let control::Packet::TransportFeedback(feedback) = packet {
+            // A run says at most 8,191 packets in two bytes.
+            assert!(feedback.arrivals().count() <= data.len() / 2 * 8_191);
+        }
     }
     assert!(count <= data.len() / 4, "no packet is shorter than its head");
+}
+
+/// Redundant sound: its frames lie within it.
+pub fn red(data: &[u8]) {
+    let Some(frames) = redundant::Frames::parse(data) else { return };
+    for (_, frame) in frames.newest_first() {
+        assert!(frame.start <= frame.end && frame.end <= data.len());
+    }
 }
 
 /// H.264: payloads to access units, byte streams to NAL units, parameter sets, and pieces put together again.

@@ -5,6 +5,7 @@
 
 pub mod h264;
 pub mod opus;
+pub mod red;
 pub mod reorder;
 pub mod rtcp;
 pub mod rtp;

@@ -44,6 +44,10 @@ const LOSS_TIME: Duration = Duration::from_secs(1);
 const LOSS_USUAL: f64 = 0.02;
 /// A share that a queue which is full loses: above it the rate falls.
 const LOSS_MUCH: f64 = 0.10;
+/// So long after the last loss a line is one that loses.
+const LOSES: Duration = Duration::from_secs(10);
+/// A share of which one repeat of each frame leaves too much.
+const LOSS_REPEATED_TWICE: f64 = 0.07;
 /// A packet, for the careful rise: one more a round trip.
 const PACKET_BITS: f64 = 1_200.0 * 8.0;
 
@@ -71,6 +75,7 @@ pub(crate) struct Bandwidth {
     weighed_at: Option<Instant>,
     loss_lowered_at: Option<Instant>,
     loss: f64,
+    missed_at: Option<Instant>,
 }
 
 impl Bandwidth {
@@ -93,6 +98,7 @@ impl Bandwidth {
             weighed_at: None,
             loss_lowered_at: None,
             loss: 0.0,
+            missed_at: None,
         }
     }
 
@@ -109,6 +115,16 @@ impl Bandwidth {
     /// The share of packets that went missing lately, 0 to 1.
     pub(crate) fn loss(&self) -> f64 {
         self.loss
+    }
+
+    /// How many frames of sound are to be sent once more with each: none on a line that was seen to lose nothing.
+    pub(crate) fn repeats(&self, now: Instant) -> usize {
+        match self.missed_at {
+            None if self.was_told() => 0,
+            Some(at) if now.saturating_duration_since(at) >= LOSES => 0,
+            _ if self.loss < LOSS_REPEATED_TWICE => 1,
+            _ => 2,
+        }
     }
 
     /// From a packet to the word that it arrived.
@@ -147,6 +163,7 @@ impl Bandwidth {
             self.told += 1;
             let Some(arrival) = arrival else {
                 self.missing += 1;
+                self.missed_at = Some(now);
                 continue;
             };
             let arrival = self.unwrapped(arrival);

@@ -14,6 +14,7 @@ mod dtls;
 mod ice;
 mod nack;
 mod reception;
+mod redundancy;
 pub mod sdp;
 pub mod sdpfrag;
 pub mod srtp;

@@ -8,6 +8,7 @@ use hewei_model::{Codec, MediaKind};
 use crate::{
     nack::NackGenerator,
     reception::StreamReception,
+    redundancy::{Given, Repeats},
     sdp::{Extensions, OfferedCodec},
 };
 
@@ -40,6 +41,8 @@ pub struct Publication {
     pub(crate) is_new: bool,
     pub(crate) payload_type: u8,
     pub(crate) rtx_payload_type: Option<u8>,
+    /// Packets that carry earlier frames once more: their payload type, and which frames need no other.
+    pub(crate) red: Option<(u8, Given)>,
     pub(crate) ssrc: Option<u32>,
     pub(crate) rtx_ssrc: Option<u32>,
     pub(crate) extensions: Extensions,
@@ -71,6 +74,7 @@ impl Publication {
             is_new: true,
             payload_type: codec.payload_type,
             rtx_payload_type: codec.rtx_payload_type,
+            red: codec.red_payload_type.map(|payload_type| (payload_type, Given::default())),
             ssrc,
             rtx_ssrc,
             extensions,
@@ -94,17 +98,15 @@ pub struct Slot {
     pub(crate) ssrc: u32,
     pub(crate) rtx_ssrc: u32,
     pub(crate) rtx_seq: u64,
+    /// What went out last, when the peer takes it once more.
+    pub(crate) repeats: Option<Box<Repeats>>,
     pub(crate) packets: u32,
     pub(crate) octets: u32,
 }
 
 impl Slot {
-    /// The payload type of this codec, if the peer takes it.
-    pub fn payload_type(&self, codec: Codec) -> Option<u8> {
-        self.codecs.iter().find(|offered| offered.codec == codec).map(|offered| offered.payload_type)
-    }
-
-    pub(crate) fn rtx_payload_type(&self, codec: Codec) -> Option<u8> {
-        self.codecs.iter().find(|offered| offered.codec == codec)?.rtx_payload_type
+    /// How this codec is to be sent, if the peer takes it.
+    pub(crate) fn offered(&self, codec: Codec) -> Option<&OfferedCodec> {
+        self.codecs.iter().find(|offered| offered.codec == codec)
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     ice::{Credentials, Ice},
     media::{Media, MediaIndex, Publication, Slot, Use},
     reception::TransportReception,
+    redundancy,
     sdp::Offer,
     srtp::{OpenError, Opener, Profile, RTCP_OVERHEAD_MAX, Sealer},
     stun,
@@ -303,16 +304,18 @@ impl Peer {
         true
     }
 
-    /// Opens an SRTP packet in place. `None` for padding alone, which only takes up a number.
+    /// Opens an SRTP packet in place and gives what it brings: nothing for padding alone, which only takes up a number,
+    /// and several packets when it carries frames of lost ones once more.
     ///
     /// # Errors
     /// What is refused changes nothing.
-    pub fn receive_rtp<'a>(
+    pub fn receive_rtp(
         &mut self,
         now: Instant,
         from: SocketAddr,
-        packet: &'a mut [u8],
-    ) -> Result<Option<Rtp<'a>>, Refused> {
+        packet: &mut [u8],
+        each: impl FnMut(Rtp<'_>),
+    ) -> Result<(), Refused> {
         let security = self.security.as_mut().filter(|_| !self.over).ok_or(Refused::NotConnected)?;
         let header = rtp::Header::parse(packet).map_err(|_| Refused::Unauthentic)?;
         let len = security.opener.open_rtp(packet, header.len, header.ssrc, header.seq)?;
@@ -320,16 +323,17 @@ impl Peer {
         if !self.packets.take(now) {
             return Err(Refused::TooMany);
         }
-        self.opened_rtp(now, header, &mut packet[..len]).ok_or(Refused::Unexpected)
+        self.opened_rtp(now, header, &mut packet[..len], each).ok_or(Refused::Unexpected)
     }
 
-    /// What an opened packet is; `None` when it is nothing that was offered, and `Some(None)` when it is padding.
-    fn opened_rtp<'a>(
+    /// Gives what an opened packet brings; `None` when it is nothing that was offered.
+    fn opened_rtp(
         &mut self,
         now: Instant,
         mut header: rtp::Header,
-        mut packet: &'a mut [u8],
-    ) -> Option<Option<Rtp<'a>>> {
+        mut packet: &mut [u8],
+        mut each: impl FnMut(Rtp<'_>),
+    ) -> Option<()> {
         let since_start = now.saturating_duration_since(self.started);
 
         let at = find_publication(&mut self.media, &header, packet)?;
@@ -342,6 +346,8 @@ impl Peer {
         }
         let payload_len = header.payload(packet).ok()?.len();
         let is_rtx = Some(header.payload_type) == publication.rtx_payload_type;
+        let is_red =
+            publication.red.as_ref().is_some_and(|(payload_type, _)| *payload_type == header.payload_type);
         if is_rtx {
             // RFC 4588 §4: the original sequence number stands before the original payload.
             self.rtx_seq.extend(header.seq);
@@ -352,7 +358,7 @@ impl Peer {
             packet[2..4].copy_from_slice(&original);
             packet[8..12].copy_from_slice(&publication.ssrc?.to_be_bytes());
             header = rtp::Header::parse(packet).ok()?;
-        } else if header.payload_type != publication.payload_type {
+        } else if header.payload_type != publication.payload_type && !is_red {
             return None;
         }
         let seq = publication.seq.extend(header.seq);
@@ -364,9 +370,21 @@ impl Peer {
             publication.keyframe_wanted |= nack.received(now, seq);
         }
         if payload_len == 0 || (is_rtx && payload_len == 2) {
-            return Some(None);
+            return Some(());
         }
-        Some(Some(Rtp { media: at, codec: publication.codec, header, seq, packet }))
+        let (payload_type, codec) = (publication.payload_type, publication.codec);
+        if let Some((_, given)) = &mut publication.red {
+            if is_red {
+                let rtp =
+                    |header, seq, packet: &mut [u8]| each(Rtp { media: at, codec, header, seq, packet });
+                return redundancy::take_apart(given, payload_type, seq, &header, packet, rtp);
+            }
+            if !given.first_time(seq) {
+                return Some(());
+            }
+        }
+        each(Rtp { media: at, codec, header, seq, packet });
+        Some(())
     }
 
     /// Opens an SRTCP compound in place and tells what it asks.

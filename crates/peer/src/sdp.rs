@@ -103,6 +103,8 @@ pub struct OfferedCodec {
     pub payload_type: u8,
     /// Payload type of its retransmissions (RFC 4588).
     pub rtx_payload_type: Option<u8>,
+    /// Payload type of packets that carry earlier frames once more (RFC 2198): of Opus alone.
+    pub red_payload_type: Option<u8>,
     /// `a=fmtp`, repeated in the answer.
     pub format: Option<String>,
     /// `a=rtcp-fb` values.
@@ -256,13 +258,24 @@ fn offered_codecs(kind: MediaKind, media: &MediaDescription) -> Vec<OfferedCodec
         table
     };
     let (names, formats) = (table("rtpmap"), table("fmtp"));
-    let mut rtx = [None; 128];
+    let (mut rtx, mut red) = ([None; 128], [None; 128]);
     for (payload_type, (name, format)) in (0u8..).zip(names.iter().zip(&formats)) {
-        let is_rtx =
-            name.is_some_and(|name| name.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("rtx/")));
-        let repaired = format.and_then(|format| format.trim().strip_prefix("apt=")?.parse::<u8>().ok());
-        if let Some(repaired) = repaired.filter(|repaired| is_rtx && *repaired < 128) {
-            rtx[usize::from(repaired)] = Some(payload_type);
+        let (Some(name), Some(format)) = (name, format) else { continue };
+        let begins = |with: &str| name.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(with));
+        // The codec it is about, and what has to be told of it.
+        let (about, of) = if begins("rtx/") {
+            (format.strip_prefix("apt="), &mut rtx)
+        } else if begins("red/") {
+            // Each frame of a packet could be of another codec; only those of one are read.
+            let mut words = format.split('/');
+            let first = words.next();
+            (first.filter(|first| words.all(|word| word == *first)), &mut red)
+        } else {
+            continue;
+        };
+        let about = about.and_then(|about| about.parse::<u8>().ok());
+        if let Some(about) = about.filter(|about| *about < 128) {
+            of[usize::from(about)] = Some(payload_type);
         }
     }
     let mut codecs: Vec<OfferedCodec> = Vec::new();
@@ -286,6 +299,7 @@ fn offered_codecs(kind: MediaKind, media: &MediaDescription) -> Vec<OfferedCodec
             codec,
             payload_type,
             rtx_payload_type: rtx[at],
+            red_payload_type: red[at].filter(|_| codec == Codec::Opus),
             format: formats[at].map(str::to_owned),
             feedback: Vec::new(),
         };
@@ -424,6 +438,10 @@ pub fn write_answer(
         };
         let mut formats = String::new();
         for codec in codecs {
+            // First, so that a browser uses it.
+            if let Some(red) = codec.red_payload_type {
+                let _ = write!(formats, " {red}");
+            }
             let _ = write!(formats, " {}", codec.payload_type);
             if let Some(rtx) = codec.rtx_payload_type {
                 let _ = write!(formats, " {rtx}");
@@ -505,6 +523,9 @@ fn write_codec(out: &mut String, codec: &OfferedCodec, active: bool) {
         if in_use {
             let _ = write!(out, "a=rtcp-fb:{payload_type} {feedback}\r\n");
         }
+    }
+    if let Some(red) = codec.red_payload_type {
+        let _ = write!(out, "a=rtpmap:{red} red/48000/2\r\na=fmtp:{red} {payload_type}/{payload_type}\r\n");
     }
     if let Some(rtx) = codec.rtx_payload_type {
         let _ = write!(out, "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n");

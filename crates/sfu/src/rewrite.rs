@@ -59,6 +59,11 @@ impl Rewriter {
         self.run = Some(Run { first_seq: seq, first_index: self.next_index, timestamp_shift });
     }
 
+    /// The first outgoing number of the run that is on, or of the next.
+    pub(crate) fn run_start(&self) -> u64 {
+        self.run.map_or(self.next_index, |run| run.first_index)
+    }
+
     /// The outgoing number and timestamp of a packet of the run. `None` for one from before it.
     pub(crate) fn rewrite(&mut self, now: Instant, seq: u64, timestamp: u32) -> Option<(u64, u32)> {
         let run = self.run?;

@@ -255,6 +255,7 @@ impl Room {
                         timestamp,
                         payload: kept.payload,
                         pad: pending.pad,
+                        run_start: slot.rewriter.run_start(),
                     });
                 }
             }
@@ -287,6 +288,7 @@ impl Room {
             timestamp,
             payload: kept.payload,
             pad: 0,
+            run_start: slot.rewriter.run_start(),
         })
     }
 

@@ -66,6 +66,8 @@ pub struct Outgoing<'a> {
     pub payload: &'a [u8],
     /// Bytes of padding to add.
     pub pad: u8,
+    /// The extended outgoing sequence number with which what plays now began to play in the slot.
+    pub run_start: u64,
 }
 
 pub(crate) struct Slot {

@@ -313,28 +313,28 @@ impl Shard {
     pub(super) fn rtp(&mut self, now: Instant, from: SocketAddr, index: u32, packet: &mut [u8]) {
         let State { peers, rooms, backlog, .. } = &mut self.state;
         let Some(entry) = peers[index as usize].as_mut() else { return };
-        let rtp = match entry.peer.receive_rtp(now, from, packet) {
-            Ok(Some(rtp)) => rtp,
-            Ok(None) => return,
-            Err(refused) => return self.refused(refused),
-        };
         let Some(room) = rooms[entry.room].as_mut() else { return };
-        let packet = Packet { arrival: mono_now(), seq: rtp.seq, header: &rtp.header, bytes: rtp.packet };
-        let source = match entry.published.iter().find(|published| published.media == rtp.media) {
-            Some(published) => published.source,
-            None => {
-                let publisher = Publisher::Participant(entry.participant);
+        let (published, counters) = (&mut entry.published, &self.counters);
+        let publisher = Publisher::Participant(entry.participant);
+        let mut events = Vec::new();
+        let received = entry.peer.receive_rtp(now, from, packet, |rtp| {
+            let known = published.iter().find(|published| published.media == rtp.media);
+            let source = known.map(|known| known.source).unwrap_or_else(|| {
                 let origin = Origin::Peer { peer: index, media: rtp.media };
-                let mut events = Vec::new();
                 let source = room.add_source(publisher, rtp.codec, origin, &mut events);
-                entry.published.push(Published { media: rtp.media, source });
-                room.ingest(&self.counters, source, &packet);
-                room.settle(peers, &mut events);
-                backlog.extend(events);
-                return;
-            }
-        };
-        room.ingest(&self.counters, source, &packet);
+                published.push(Published { media: rtp.media, source });
+                source
+            });
+            let packet = Packet { arrival: mono_now(), seq: rtp.seq, header: &rtp.header, bytes: rtp.packet };
+            room.ingest(counters, source, &packet);
+        });
+        if !events.is_empty() {
+            room.settle(peers, &mut events);
+            backlog.extend(events);
+        }
+        if let Err(refused) = received {
+            self.refused(refused);
+        }
     }
 
     pub(super) fn rtcp(&mut self, now: Instant, from: SocketAddr, index: u32, packet: &mut [u8]) {

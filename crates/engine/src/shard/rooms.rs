@@ -33,6 +33,7 @@ pub(super) fn on_the_wire<'a>(out: &hewei_sfu::Outgoing<'a>) -> hewei_peer::Outg
         timestamp: out.timestamp,
         payload: out.payload,
         pad: out.pad,
+        run_start: out.run_start,
     }
 }
 

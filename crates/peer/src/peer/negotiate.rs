@@ -127,8 +127,10 @@ impl Peer {
             self.bandwidth.get_or_insert_with(|| Box::new(Bandwidth::new()));
         }
         let codecs = offered.codecs.clone();
+        let red = codecs.iter().find_map(|codec| codec.red_payload_type);
         if let Some(Use::Slot(mut slot)) = known {
             (slot.codecs, slot.transport_cc) = (codecs, transport_cc);
+            slot.repeats = red.map(|_| slot.repeats.take().unwrap_or_default());
             return Use::Slot(slot);
         }
         let ssrc = self.next_ssrc;
@@ -139,6 +141,7 @@ impl Peer {
             ssrc,
             rtx_ssrc: ssrc.wrapping_add(1),
             rtx_seq: 0,
+            repeats: red.map(|_| Box::default()),
             packets: 0,
             octets: 0,
         }))
@@ -194,6 +197,8 @@ fn publication(known: Option<Use>, offered: &OfferedMedia, publish: &[Codec], le
                 && (offered.ssrc.is_none() || running.ssrc == offered.ssrc) =>
         {
             running.extensions = offered.extensions;
+            let given = running.red.take().map(|(_, given)| given).unwrap_or_default();
+            running.red = codec.red_payload_type.map(|payload_type| (payload_type, given));
             running.is_new = false;
             Use::Publication(running)
         }

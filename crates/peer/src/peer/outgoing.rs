@@ -12,6 +12,9 @@ use crate::{
     srtp::{RTCP_OVERHEAD_MAX, RTP_OVERHEAD_MAX},
 };
 
+/// The longest datagram with frames of lost packets in it.
+const DATAGRAM_LEN_MAX: usize = 1_200;
+
 /// What a packet of a slot says, besides its number.
 #[derive(Debug, Clone, Copy)]
 pub struct Outgoing<'a> {
@@ -25,6 +28,8 @@ pub struct Outgoing<'a> {
     pub payload: &'a [u8],
     /// Bytes of padding to add.
     pub pad: u8,
+    /// The extended sequence number with which what plays now began to play.
+    pub run_start: u64,
 }
 
 /// What may be sent to a peer, and how its packets fare.
@@ -60,14 +65,28 @@ impl Peer {
         out: &mut [u8],
     ) -> Option<usize> {
         let (security, slot, bandwidth) = self.sending(media)?;
-        let payload_type = slot.payload_type(packet.codec)?;
+        let Outgoing { codec, marker, timestamp, payload, pad, run_start } = *packet;
+        let (payload_type, red) =
+            slot.offered(codec).map(|offered| (offered.payload_type, offered.red_payload_type))?;
         let head_len = head_len(slot);
-        let payload_end = head_len + packet.payload.len();
-        let len = payload_end + usize::from(packet.pad);
+        let most = bandwidth.as_ref().map_or(1, |bandwidth| bandwidth.repeats(now));
+        let red = match (&mut slot.repeats, red) {
+            (Some(repeats), Some(red)) => {
+                let end = out.len().min(DATAGRAM_LEN_MAX).saturating_sub(RTP_OVERHEAD_MAX);
+                let room = out.get_mut(head_len..end).unwrap_or_default();
+                let len = repeats.write(most, payload_type, (run_start, index), timestamp, payload, room);
+                len.map(|len| (red, len))
+            }
+            _ => None,
+        };
+        let (payload_type, payload_len) = red.unwrap_or((payload_type, payload.len()));
+        let payload_end = head_len + payload_len;
+        let len = payload_end + usize::from(pad);
         let out = out.get_mut(..len + RTP_OVERHEAD_MAX)?;
-        let Outgoing { marker, timestamp, payload, pad, .. } = *packet;
         rtp::write_header(out.first_chunk_mut()?, marker, payload_type, index as u16, timestamp, slot.ssrc);
-        out[head_len..payload_end].copy_from_slice(payload);
+        if red.is_none() {
+            out[head_len..payload_end].copy_from_slice(payload);
+        }
         if pad > 0 {
             out[0] |= 0x20;
             out[payload_end..len].fill(0);
@@ -75,7 +94,7 @@ impl Peer {
         }
         number(now, slot, bandwidth, out)?;
         slot.packets = slot.packets.wrapping_add(1);
-        slot.octets = slot.octets.wrapping_add(payload.len() as u32);
+        slot.octets = slot.octets.wrapping_add(payload_len as u32);
         Some(security.sealer.seal_rtp(out, head_len, len, slot.ssrc, index))
     }
 
@@ -89,7 +108,7 @@ impl Peer {
         out: &mut [u8],
     ) -> Option<usize> {
         let (security, slot, bandwidth) = self.sending(media)?;
-        let payload_type = slot.rtx_payload_type(packet.codec)?;
+        let payload_type = slot.offered(packet.codec)?.rtx_payload_type?;
         let head_len = head_len(slot);
         let len = head_len + 2 + packet.payload.len();
         let out = out.get_mut(..len + RTP_OVERHEAD_MAX)?;

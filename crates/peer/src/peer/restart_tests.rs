@@ -285,12 +285,14 @@ proptest! {
                     received.push(packet.clone());
                     let mut packet = packet;
                     let (now, from) = (world.now, address(1));
-                    prop_assert!(world.peer.receive_rtp(now, from, &mut packet).is_ok_and(|rtp| rtp.is_some()));
+                    let mut came = 0;
+                    prop_assert!(world.peer.receive_rtp(now, from, &mut packet, |_| came += 1).is_ok());
+                    prop_assert_eq!(came, 1);
                 }
                 Step::Replay(at) => {
                     let Some(mut packet) = received.get(at % received.len().max(1)).cloned() else { continue };
                     let (now, from) = (world.now, address(9));
-                    let refused = world.peer.receive_rtp(now, from, &mut packet).err();
+                    let refused = world.peer.receive_rtp(now, from, &mut packet, |_| {}).err();
                     prop_assert_eq!(refused, Some(Refused::Replayed));
                 }
                 Step::Report => {
@@ -305,7 +307,7 @@ proptest! {
                 Step::Retransmit => {
                     let mut out = [0; 1_200];
                     let (codec, payload) = (Codec::H264, &[1, 2, 3][..]);
-                    let packet = Outgoing { codec, marker: true, timestamp: 6, payload, pad: 0 };
+                    let packet = Outgoing { codec, marker: true, timestamp: 6, payload, pad: 0, run_start: 0 };
                     let len = world.peer.seal_rtx(world.now, slot, 5, &packet, &mut out).expect("fits");
                     let number = u16::from_be_bytes([out[2], out[3]]);
                     prop_assert!(rtx.is_none_or(|before| number == before + 1));

@@ -20,9 +20,9 @@ describe('codecs', () => {
     expect(chooseCodecs(CODECS, 'H264').map((codec) => CODECS.indexOf(codec))).toEqual([3, 4, 1])
   })
 
-  it('keeps Opus and G.711', () => {
+  it('keeps Opus and G.711, and puts redundant sound first', () => {
     const audio = ['audio/opus', 'audio/red', 'audio/G722', 'audio/PCMU', 'audio/PCMA', 'audio/CN'].map((mimeType) => ({ mimeType }))
-    expect(chooseCodecs(audio).map((codec) => codec.mimeType)).toEqual(['audio/opus', 'audio/PCMU', 'audio/PCMA'])
+    expect(chooseCodecs(audio).map((codec) => codec.mimeType)).toEqual(['audio/red', 'audio/opus', 'audio/PCMU', 'audio/PCMA'])
   })
 
   it('offers what there is when nothing fits', () => {
