@@ -64,6 +64,7 @@ pub fn h264(data: &[u8]) {
         let timestamp = u32::from(flags & 0x0f);
         depacketizer.push(timestamp, flags & 0x10 != 0, flags & 0x20 != 0, payload, &mut units);
         avc::starts_keyframe(payload);
+        avc::picture_height(payload);
     }
     for unit in &units {
         assert!(unit.data.len() <= 5 * bytes, "at most a length ahead of each byte");
@@ -104,6 +105,10 @@ pub fn vp8(data: &[u8]) {
         let timestamp = u32::from(flags & 0x0f);
         depacketizer.push(timestamp, flags & 0x10 != 0, flags & 0x20 != 0, payload, &mut frames);
         vp::starts_keyframe(payload);
+        let numbers = vp::Numbers::read(payload);
+        let mut same = payload.to_vec();
+        numbers.write(&mut same);
+        assert_eq!(same, payload, "what was read is written where it stood");
     }
     for frame in &frames {
         assert!(frame.data.len() <= bytes);

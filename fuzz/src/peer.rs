@@ -9,7 +9,7 @@ use hewei_media::rtp::Header;
 use hewei_model::Codec;
 use hewei_peer::{
     Credentials, Identity, Peer, Secrets,
-    sdp::Offer,
+    sdp::{LAYERS_MAX, Offer},
     sdpfrag::{CANDIDATES_MAX, Fragment},
     srtp::{self as secure, Profile},
     stun::{self as checks, BindingRequest},
@@ -47,6 +47,8 @@ pub fn sdp(data: &[u8]) {
             assert!(answer.lines().all(|line| line.as_bytes().get(1) == Some(&b'=')), "{answer}");
             let sections = answer.lines().filter(|line| line.starts_with("m=")).count();
             assert_eq!(sections, offer.media.len(), "an answer has the offer's m-lines");
+            let layers = answer.lines().filter(|line| line.starts_with("a=rid:")).count();
+            assert!(layers <= LAYERS_MAX, "one picture comes in a few layers at the most");
         }
     }
 }

@@ -226,6 +226,37 @@ fn another_resolution_opens_a_new_epoch_and_plays_on() {
     }
 }
 
+/// The layers of a picture are streams of their own: the tap goes from one to another at a keyframe.
+#[test]
+fn another_layer_opens_a_new_epoch_and_leaves_no_gap() {
+    for codec in [Codec::H264, Codec::Vp8] {
+        let mut session = Session::begin();
+        let make = if codec == Codec::H264 { h264_frames } else { vp8_frames };
+        let sizes = ["320x180", "640x360", "320x180"];
+        let mut sender = Sender::new(codec, "张三", Role::Party, participant(1));
+        session.open(&sender);
+        let mut packets = Vec::new();
+        for (number, size) in (0u16..).zip(sizes) {
+            (sender.ssrc, sender.sequence) = (0x5000 + u32::from(number), 9_000 * number);
+            sender.timestamp = 777_777 * u32::from(number);
+            packets.extend(sender.send(START + seconds(4.0 * f64::from(number)), &make(size, 4)));
+        }
+        session.play(packets, START + seconds(12.0));
+        let closed = session.close();
+        let (decoded, duration) = closed.decode(sender.meta.track);
+        assert_eq!(decoded, 180);
+        assert_lasts(duration, 12.0);
+        let layers: Vec<_> = closed
+            .journal()
+            .iter()
+            .filter(|line| line["t"] == "layer")
+            .map(|line| (line["epoch"].as_u64(), line["width"].as_u64()))
+            .collect();
+        assert_eq!(layers, [(Some(0), Some(320)), (Some(1), Some(640)), (Some(2), Some(320))]);
+        assert_eq!(closed.gaps(sender.meta.track), []);
+    }
+}
+
 #[test]
 fn withdrawn_consent_stops_the_recording_of_that_person() {
     let mut session = Session::begin();

@@ -4,6 +4,10 @@
 //! offer is a *slot*, named by its `mid`. The server plays any source into any slot of the right kind, changes
 //! its mind without renegotiation, and tells the current plan by `slots`. When it has more sources than slots
 //! it asks for more by `need_slots`; the browser adds that many `recvonly` transceivers and offers again.
+//!
+//! **Layers.** A browser may send its picture in up to three sizes at once (simulcast, RFC 8853). Each of the others gets
+//! one of them, by what its line takes and by how large it says by `view` that it draws the picture. A size that nobody
+//! takes need not be sent: `layers` says so.
 
 use hewei_model::{MediaKind, Role};
 use serde::{Deserialize, Serialize};
@@ -46,6 +50,12 @@ pub enum ClientMessage {
         /// Whether one's own tracks may be recorded.
         record: bool,
     },
+    /// How large people's pictures are drawn, the whole list each time; what is sent need not be larger. Who is not in it
+    /// is drawn large.
+    View {
+        /// At most 64.
+        tiles: Vec<Tile>,
+    },
     /// Mediator: let somebody in from the lobby.
     Admit {
         /// Who.
@@ -62,6 +72,16 @@ pub enum ClientMessage {
     Leave,
     /// Asked for every 15 s when nothing else was sent; answered by `pong`.
     Ping,
+}
+
+/// How large a picture is drawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tile {
+    /// Whose picture.
+    pub participant_id: String,
+    /// Pixels of the screen; 0 when it is not to be seen.
+    pub height: u16,
 }
 
 /// What a connection is for.
@@ -134,6 +154,11 @@ pub enum ServerMessage {
     Slots {
         /// Plan.
         slots: Vec<Slot>,
+    },
+    /// Which sizes of one's own picture somebody takes; the others need not be sent. At first all are.
+    Layers {
+        /// Their names (RID, RFC 8851).
+        taken: Vec<String>,
     },
     /// There are more sources than slots: offer again with at least this many slots in all.
     NeedSlots {

@@ -22,6 +22,10 @@ pub(crate) enum Command {
     ClosePeer {
         peer: PeerId,
     },
+    SetView {
+        peer: PeerId,
+        view: Vec<(Publisher, u16)>,
+    },
     SetAudience {
         publisher: Publisher,
         kind: MediaKind,

@@ -58,6 +58,17 @@ pub enum Event {
         /// The whole plan.
         slots: Vec<Slot>,
     },
+    /// Somebody takes other layers of what the peer publishes than before. At first all of them are taken.
+    Layers {
+        /// Room.
+        room: RoomId,
+        /// Whose peer.
+        participant: ParticipantId,
+        /// Peer.
+        peer: PeerId,
+        /// The names (RID) of those that somebody takes; the others need not be sent.
+        taken: Vec<String>,
+    },
     /// The peer has fewer slots than there are sources for it; the numbers are what it needs in all.
     NeedSlots {
         /// Room.

@@ -144,6 +144,12 @@ impl Engine {
         self.shards.send(room, Command::ClosePeer { peer });
     }
 
+    /// Says how high each publisher's picture is drawn by a peer, in pixels, so that it is sent no larger than needed. Who
+    /// is not in it is drawn large.
+    pub fn set_view(&self, room: RoomId, peer: PeerId, view: Vec<(Publisher, u16)>) {
+        self.shards.send(room, Command::SetView { peer, view });
+    }
+
     /// Sets who may receive one kind of one publisher, and whether the recorder may keep it. May be called
     /// before the publisher has a track; until it is called the audience is nobody. When this returns, the
     /// change is in effect.

@@ -47,6 +47,16 @@ pub fn starts_keyframe(payload: &[u8]) -> bool {
     }
 }
 
+/// The height in pixels by the sequence parameter set in this RTP payload, if there is one.
+pub fn picture_height(payload: &[u8]) -> Option<u16> {
+    let set = match nal_type(payload) {
+        NAL_SPS => Some(payload),
+        STAP_A => aggregated(payload).find(|nal| nal_type(nal) == NAL_SPS),
+        _ => None,
+    };
+    Sps::parse(set?).map(|set| set.height)
+}
+
 /// The NAL units of a STAP-A payload, up to the first one that is cut short.
 fn aggregated(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = payload.get(1..).unwrap_or_default();
@@ -488,6 +498,9 @@ mod tests {
         assert!(starts_keyframe(&stap_a(&[&[0x06, 0x05], &[0x65, 0x88]])));
         assert!(starts_keyframe(&[0x7c, 0x85, 0x88]), "FU-A start of an IDR slice");
         assert!(!starts_keyframe(&[0x7c, 0x05, 0x88]), "FU-A middle");
+        assert_eq!(picture_height(&SPS), Some(360));
+        assert_eq!(picture_height(&stap_a(&[&[0x06, 0x05], &SPS, &[0x68, 0xce]])), Some(360));
+        assert_eq!(picture_height(&[0x65, 0x88]), None);
         assert!(!starts_keyframe(&[0x5c, 0x81, 0x88]), "FU-A start of another slice");
         assert!(!starts_keyframe(&[0x41, 0x9a]));
         assert!(!starts_keyframe(&[0x68, 0xce]), "PPS alone");
@@ -602,6 +615,7 @@ mod tests {
             let mut out = Vec::new();
             for (payload, marker, lost, timestamp) in payloads {
                 starts_keyframe(&payload);
+                picture_height(&payload);
                 Sps::parse(&payload);
                 let mut sps = vec![0x67];
                 sps.extend_from_slice(&payload);

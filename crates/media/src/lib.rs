@@ -24,3 +24,16 @@ pub fn starts_keyframe(codec: Codec, payload: &[u8]) -> bool {
         Codec::Opus | Codec::Pcma | Codec::Pcmu => true,
     }
 }
+
+/// The height in pixels of the pictures that begin with this RTP payload, where it says so: a keyframe's first packet
+/// (VP8), a sequence parameter set (H.264).
+pub fn picture_height(codec: Codec, payload: &[u8]) -> Option<u16> {
+    match codec {
+        Codec::H264 => h264::picture_height(payload),
+        Codec::Vp8 => {
+            let descriptor = vp8::Descriptor::parse(payload).filter(vp8::Descriptor::starts_frame)?;
+            vp8::dimensions(&payload[descriptor.len..]).map(|(_, height)| height)
+        }
+        Codec::Opus | Codec::Pcma | Codec::Pcmu => None,
+    }
+}

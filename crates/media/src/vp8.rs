@@ -62,6 +62,61 @@ impl Descriptor {
     }
 }
 
+/// The running numbers of a frame, as far as a descriptor has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Numbers {
+    /// PictureID, of 15 bits or of 7.
+    pub picture: Option<u16>,
+    /// TL0PICIDX.
+    pub tl0: Option<u8>,
+}
+
+impl Numbers {
+    /// Reads them.
+    pub fn read(payload: &[u8]) -> Self {
+        let (picture, tl0) = places(payload);
+        Self {
+            picture: picture.and_then(|(at, long)| match long {
+                true => Some(u16::from_be_bytes([payload.get(at)? & 0x7f, *payload.get(at + 1)?])),
+                false => payload.get(at).map(|byte| u16::from(*byte)),
+            }),
+            tl0: tl0.and_then(|at| payload.get(at).copied()),
+        }
+    }
+
+    /// Writes them in the place of those that the descriptor has, in as many bits. Where it has none, nothing changes.
+    pub fn write(self, payload: &mut [u8]) {
+        let (picture, tl0) = places(payload);
+        if let (Some((at, long)), Some(number)) = (picture, self.picture) {
+            if !long {
+                payload[at] = number as u8 & 0x7f;
+            } else if let Some(bytes) = payload.get_mut(at..at + 2) {
+                bytes.copy_from_slice(&(number | 0x8000).to_be_bytes());
+            }
+        }
+        if let (Some(byte), Some(number)) = (tl0.and_then(|at| payload.get_mut(at)), self.tl0) {
+            *byte = number;
+        }
+    }
+}
+
+/// Where the picture number stands and whether it is a long one, and where TL0PICIDX stands.
+fn places(payload: &[u8]) -> (Option<(usize, bool)>, Option<usize>) {
+    let &[first, extension, ..] = payload else { return (None, None) };
+    if first & 0x80 == 0 {
+        return (None, None);
+    }
+    let mut at = 2;
+    let mut picture = None;
+    if extension & 0x80 != 0 {
+        let Some(byte) = payload.get(at) else { return (None, None) };
+        let long = byte & 0x80 != 0;
+        picture = Some((at, long));
+        at += if long { 2 } else { 1 };
+    }
+    (picture, (extension & 0x40 != 0).then_some(at))
+}
+
 /// Whether a decoder can start at this RTP payload: the first packet of a keyframe.
 pub fn starts_keyframe(payload: &[u8]) -> bool {
     Descriptor::parse(payload)
@@ -193,6 +248,27 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_written_where_they_stand_and_nowhere_else() {
+        let numbers = |picture, tl0| Numbers { picture, tl0 };
+        // X, I with a 15-bit picture id, L, T and K.
+        let long = [0x90, 0xf0, 0x81, 0x23, 0x05, 0x60, 0x50];
+        assert_eq!(Numbers::read(&long), numbers(Some(0x123), Some(5)));
+        let mut written = long;
+        numbers(Some(0x7fff), Some(255)).write(&mut written);
+        assert_eq!(written, [0x90, 0xf0, 0xff, 0xff, 0xff, 0x60, 0x50]);
+        let mut short = [0x90, 0xc0, 0x7f, 0x09, 0x50];
+        assert_eq!(Numbers::read(&short), numbers(Some(0x7f), Some(9)));
+        numbers(Some(0x180), None).write(&mut short);
+        assert_eq!(short, [0x90, 0xc0, 0x00, 0x09, 0x50], "as many bits as there were");
+        for without in [&mut [0x10, 0x00][..], &mut [0x90, 0x00, 0x50], &mut [0x90]] {
+            let before = without.to_vec();
+            assert_eq!(Numbers::read(without), numbers(None, None));
+            numbers(Some(1), Some(2)).write(without);
+            assert_eq!(without, before);
+        }
+    }
+
+    #[test]
     fn dimensions_come_from_keyframes_alone() {
         let key = [0x50, 0x01, 0x00, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x41];
         assert_eq!(dimensions(&key), Some((640, 360)));
@@ -246,6 +322,11 @@ mod tests {
             for (payload, marker, lost, timestamp) in payloads {
                 starts_keyframe(&payload);
                 dimensions(&payload);
+                let mut copy = payload.clone();
+                Numbers { picture: Some(0x1234), tl0: Some(7) }.write(&mut copy);
+                let (before, after) = (Numbers::read(&payload), Numbers::read(&copy));
+                assert_eq!(before.picture.is_some(), after.picture.is_some());
+                assert!(after.tl0.is_none_or(|tl0| tl0 == 7));
                 depacketizer.push(timestamp, marker, lost, &payload, &mut out);
             }
         }

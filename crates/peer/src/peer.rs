@@ -1,5 +1,6 @@
 //! The peer itself.
 
+mod binding;
 mod negotiate;
 mod outgoing;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::{
     dtls::{Dtls, Identity, Progress},
     ice::{Credentials, Ice},
     media::{Media, MediaIndex, Publication, Slot, Use},
+    nack::NackGenerator,
     reception::TransportReception,
     redundancy,
     sdp::Offer,
@@ -85,6 +87,10 @@ pub enum Event {
 pub struct Rtp<'a> {
     /// The m-line it belongs to.
     pub media: MediaIndex,
+    /// The layer, counted from 0 in the order of the offer; 0 when it is no simulcast.
+    pub layer: usize,
+    /// How many layers there are; 1 when it is no simulcast.
+    pub layers: usize,
     /// Its codec.
     pub codec: Codec,
     /// Its header. For a retransmission the header of the original.
@@ -127,6 +133,8 @@ pub enum Feedback {
     SenderReport {
         /// Which publication.
         media: MediaIndex,
+        /// Which layer of it.
+        layer: usize,
         /// NTP time.
         ntp: u64,
         /// RTP timestamp of the same moment.
@@ -336,7 +344,7 @@ impl Peer {
     ) -> Option<()> {
         let since_start = now.saturating_duration_since(self.started);
 
-        let at = find_publication(&mut self.media, &header, packet)?;
+        let (at, layer) = binding::find(&mut self.media, &header, packet)?;
         let Use::Publication(publication) = &mut self.media[usize::from(at.0)].used else { return None };
         if let Some(id) = publication.extensions.transport_cc
             && let Some(seq) = header.extension(packet, id).and_then(|bytes| bytes.first_chunk())
@@ -344,6 +352,7 @@ impl Peer {
             self.transport.received(u16::from_be_bytes(*seq), since_start);
             self.transport_due.get_or_insert(now + TRANSPORT_FEEDBACK_EVERY);
         }
+        let stream = &mut publication.streams[layer];
         let payload_len = header.payload(packet).ok()?.len();
         let is_rtx = Some(header.payload_type) == publication.rtx_payload_type;
         let is_red =
@@ -356,34 +365,36 @@ impl Peer {
             packet = &mut packet[2..];
             packet[1] = (packet[1] & 0x80) | publication.payload_type;
             packet[2..4].copy_from_slice(&original);
-            packet[8..12].copy_from_slice(&publication.ssrc?.to_be_bytes());
+            packet[8..12].copy_from_slice(&stream.ssrc?.to_be_bytes());
             header = rtp::Header::parse(packet).ok()?;
         } else if header.payload_type != publication.payload_type && !is_red {
             return None;
         }
-        let seq = publication.seq.extend(header.seq);
+        let seq = stream.seq.extend(header.seq);
         if !is_rtx {
             let clock_hz = publication.codec.clock_rate_hz();
-            publication.reception.received(seq, header.timestamp, clock_hz, since_start);
+            stream.reception.received(seq, header.timestamp, clock_hz, since_start);
         }
-        if let Some(nack) = &mut publication.nack {
-            publication.keyframe_wanted |= nack.received(now, seq);
+        if let Some(nack) = &mut stream.nack {
+            stream.keyframe_wanted |= nack.received(now, seq);
         }
         if payload_len == 0 || (is_rtx && payload_len == 2) {
             return Some(());
         }
         let (payload_type, codec) = (publication.payload_type, publication.codec);
+        let layers = publication.streams.len();
+        let mut each = |header, seq, packet: &mut [u8]| {
+            each(Rtp { media: at, layer, layers, codec, header, seq, packet });
+        };
         if let Some((_, given)) = &mut publication.red {
             if is_red {
-                let rtp =
-                    |header, seq, packet: &mut [u8]| each(Rtp { media: at, codec, header, seq, packet });
-                return redundancy::take_apart(given, payload_type, seq, &header, packet, rtp);
+                return redundancy::take_apart(given, payload_type, seq, &header, packet, each);
             }
             if !given.first_time(seq) {
                 return Some(());
             }
         }
-        each(Rtp { media: at, codec, header, seq, packet });
+        each(header, seq, packet);
         Some(())
     }
 
@@ -408,11 +419,12 @@ impl Peer {
             match packet {
                 rtcp::Packet::SenderReport { ssrc, ntp, rtp_timestamp } => {
                     for (at, media) in (0..).map(MediaIndex).zip(&mut self.media) {
-                        if let Use::Publication(publication) = &mut media.used
-                            && publication.ssrc == Some(ssrc)
-                        {
-                            publication.reception.sender_report(ntp, now);
-                            tell(Feedback::SenderReport { media: at, ntp, rtp_timestamp });
+                        let Use::Publication(publication) = &mut media.used else { continue };
+                        for (layer, stream) in publication.streams.iter_mut().enumerate() {
+                            if stream.ssrc == Some(ssrc) {
+                                stream.reception.sender_report(ntp, now);
+                                tell(Feedback::SenderReport { media: at, layer, ntp, rtp_timestamp });
+                            }
                         }
                     }
                 }
@@ -445,6 +457,14 @@ impl Peer {
         Some(MediaIndex(at as u16))
     }
 
+    /// What is published on an m-line.
+    pub fn publication(&self, media: MediaIndex) -> Option<&Publication> {
+        match &self.media.get(usize::from(media.0))?.used {
+            Use::Publication(publication) => Some(publication),
+            _ => None,
+        }
+    }
+
     /// The slot at an m-line.
     pub fn slot(&self, media: MediaIndex) -> Option<&Slot> {
         match &self.media.get(usize::from(media.0))?.used {
@@ -453,13 +473,14 @@ impl Peer {
         }
     }
 
-    /// Asks for a keyframe of a publication with the next RTCP, at most every half second.
-    pub fn request_keyframe(&mut self, media: MediaIndex) {
+    /// Asks for a keyframe of a layer of a publication with the next RTCP, at most once a second.
+    pub fn request_keyframe(&mut self, media: MediaIndex, layer: usize) {
         if let Some(Media { used: Use::Publication(publication), .. }) =
             self.media.get_mut(usize::from(media.0))
             && publication.codec.kind() == MediaKind::Video
+            && let Some(stream) = publication.streams.get_mut(layer)
         {
-            publication.keyframe_wanted = true;
+            stream.keyframe_wanted = true;
         }
     }
 
@@ -475,11 +496,10 @@ impl Peer {
             self.report_due = Some(now + RECEIVER_REPORT_EVERY);
             let mut blocks = [rtcp::ReportBlock::default(); 31];
             let mut count = 0;
-            for media in &mut self.media {
-                if let Use::Publication(publication) = &mut media.used
-                    && let Some(ssrc) = publication.ssrc
+            for stream in self.media.iter_mut().flat_map(Media::streams) {
+                if let Some(ssrc) = stream.ssrc
                     && count < blocks.len()
-                    && let Some(block) = publication.reception.report(ssrc, now)
+                    && let Some(block) = stream.reception.report(ssrc, now)
                 {
                     blocks[count] = block;
                     count += 1;
@@ -492,28 +512,30 @@ impl Peer {
         let mut any_ssrc = 0;
         for media in &mut self.media {
             let Use::Publication(publication) = &mut media.used else { continue };
-            let Some(ssrc) = publication.ssrc else { continue };
-            any_ssrc = ssrc;
-            if let Some(nack) = &mut publication.nack {
-                let mut seqs = [0; 64];
-                let (count, gave_up) = nack.due(now, &mut seqs);
-                if count > 0 && writer.nack(self.own_ssrc, ssrc, &seqs[..count]) {
-                    kind.nacked += count as u32;
+            for stream in &mut publication.streams {
+                let Some(ssrc) = stream.ssrc else { continue };
+                any_ssrc = ssrc;
+                if let Some(nack) = &mut stream.nack {
+                    let mut seqs = [0; 64];
+                    let (count, gave_up) = nack.due(now, &mut seqs);
+                    if count > 0 && writer.nack(self.own_ssrc, ssrc, &seqs[..count]) {
+                        kind.nacked += count as u32;
+                    }
+                    stream.keyframe_wanted |= gave_up;
                 }
-                publication.keyframe_wanted |= gave_up;
-            }
-            let allowed = publication.keyframe_asked_at.is_none_or(|at| now >= at + KEYFRAME_EVERY);
-            if publication.keyframe_wanted && allowed {
-                let asked = if publication.takes_pli {
-                    writer.picture_loss(self.own_ssrc, ssrc)
-                } else {
-                    publication.fir_count = publication.fir_count.wrapping_add(1);
-                    writer.full_intra_request(self.own_ssrc, ssrc, publication.fir_count)
-                };
-                if asked {
-                    publication.keyframe_wanted = false;
-                    publication.keyframe_asked_at = Some(now);
-                    kind.keyframe_requests += 1;
+                let allowed = stream.keyframe_asked_at.is_none_or(|at| now >= at + KEYFRAME_EVERY);
+                if stream.keyframe_wanted && allowed {
+                    let asked = if publication.takes_pli {
+                        writer.picture_loss(self.own_ssrc, ssrc)
+                    } else {
+                        stream.fir_count = stream.fir_count.wrapping_add(1);
+                        writer.full_intra_request(self.own_ssrc, ssrc, stream.fir_count)
+                    };
+                    if asked {
+                        stream.keyframe_wanted = false;
+                        stream.keyframe_asked_at = Some(now);
+                        kind.keyframe_requests += 1;
+                    }
                 }
             }
         }
@@ -538,11 +560,15 @@ impl Peer {
         }
         let publications = self.media.iter().filter_map(|media| match &media.used {
             Use::Publication(publication) => {
-                let keyframe = publication
-                    .keyframe_wanted
-                    .then(|| publication.keyframe_asked_at.map_or(self.started, |at| at + KEYFRAME_EVERY));
-                let nack = publication.nack.as_ref().and_then(|nack| nack.poll_timeout());
-                [keyframe, nack].into_iter().flatten().min()
+                // Who has not been heard cannot be asked.
+                let heard = publication.streams.iter().filter(|stream| stream.ssrc.is_some());
+                let due = heard.flat_map(|stream| {
+                    let keyframe = stream
+                        .keyframe_wanted
+                        .then(|| stream.keyframe_asked_at.map_or(self.started, |at| at + KEYFRAME_EVERY));
+                    [keyframe, stream.nack.as_ref().and_then(NackGenerator::poll_timeout)]
+                });
+                due.flatten().min()
             }
             _ => None,
         });
@@ -634,46 +660,4 @@ impl Budget {
         self.left -= u32::from(granted);
         granted
     }
-}
-
-/// The publication a packet belongs to: by SSRC, else by MID, else the only one with its payload type
-/// (RFC 9143 §9.2).
-fn find_publication(media: &mut [Media], header: &rtp::Header, packet: &[u8]) -> Option<MediaIndex> {
-    let index = |at: usize| MediaIndex(at as u16);
-    let by_ssrc = media.iter().position(|media| {
-        matches!(&media.used, Use::Publication(publication)
-            if publication.ssrc == Some(header.ssrc) || publication.rtx_ssrc == Some(header.ssrc))
-    });
-    if let Some(at) = by_ssrc {
-        return Some(index(at));
-    }
-    let takes = |publication: &Publication| {
-        header.payload_type == publication.payload_type
-            || Some(header.payload_type) == publication.rtx_payload_type
-    };
-    let by_mid = media.iter().position(|media| match &media.used {
-        Use::Publication(publication) => publication
-            .extensions
-            .mid
-            .and_then(|id| header.extension(packet, id))
-            .is_some_and(|mid| mid == media.mid.as_bytes() && takes(publication)),
-        _ => false,
-    });
-    let by_payload_type = || {
-        let mut fitting = media
-            .iter()
-            .enumerate()
-            .filter(|(_, media)| matches!(&media.used, Use::Publication(publication) if takes(publication)));
-        let (at, _) = fitting.next()?;
-        fitting.next().is_none().then_some(at)
-    };
-    let at = by_mid.or_else(by_payload_type)?;
-    let Use::Publication(publication) = &mut media[at].used else { return None };
-    let latched = if header.payload_type == publication.payload_type {
-        &mut publication.ssrc
-    } else {
-        &mut publication.rtx_ssrc
-    };
-    // A stream that was signalled or heard before is not replaced by another: that takes a new offer.
-    (*latched.get_or_insert(header.ssrc) == header.ssrc).then(|| index(at))
 }

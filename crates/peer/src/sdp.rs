@@ -17,6 +17,11 @@ pub const MEDIA_MAX: usize = 128;
 /// The longest `a=ice-ufrag` and `a=ice-pwd` in bytes (RFC 8839 §5.4).
 const ICE_LEN_MAX: usize = 256;
 
+/// Layers of one m-line at the most; of more the first are taken.
+pub const LAYERS_MAX: usize = 3;
+/// The longest name of a layer (RFC 8852 §3.1: it goes into a one-byte header extension).
+const RID_LEN_MAX: usize = 16;
+
 /// The kinds of RTCP feedback that we give or take.
 const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
 
@@ -25,6 +30,8 @@ pub(crate) const ICE_LITE: &str = "a=ice-lite";
 pub(crate) const ICE_OPTIONS: &str = "a=ice-options:trickle ice2";
 
 const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+const RID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
+const REPAIRED_RID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
 const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
@@ -90,8 +97,25 @@ pub struct OfferedMedia {
     pub ssrc: Option<u32>,
     /// And the one it retransmits with.
     pub rtx_ssrc: Option<u32>,
+    /// The layers that the offerer will send at once (RFC 8853), by name, in its order: none, or two at least.
+    pub layers: Vec<OfferedLayer>,
     /// Header extension ids.
     pub extensions: Extensions,
+}
+
+/// A layer of a simulcast picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedLayer {
+    /// Its name (RFC 8851).
+    pub rid: String,
+    /// The payload types it is restricted to, if it is.
+    pub payload_types: Option<Vec<u8>>,
+}
+
+impl OfferedLayer {
+    fn takes(&self, payload_type: u8) -> bool {
+        self.payload_types.as_ref().is_none_or(|known| known.contains(&payload_type))
+    }
 }
 
 /// A codec with its payload types.
@@ -116,6 +140,10 @@ pub struct OfferedCodec {
 pub struct Extensions {
     /// MID (RFC 9143).
     pub mid: Option<u8>,
+    /// Name of a layer (RFC 8852).
+    pub rid: Option<u8>,
+    /// Name of the layer of which this is a retransmission.
+    pub repaired_rid: Option<u8>,
     /// Transport-wide sequence number.
     pub transport_cc: Option<u8>,
     /// Client-to-mixer audio level (RFC 6464).
@@ -216,6 +244,9 @@ fn offered_media(at: usize, media: &MediaDescription) -> OfferedMedia {
         }
         Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
     });
+    let extensions = extensions(media);
+    // Without their names in the packets, layers cannot be told apart.
+    let simulcast = kind == Some(MediaKind::Video) && extensions.rid.is_some();
     let first_ssrc = values(media, "ssrc").find_map(|ssrc| ssrc.split_whitespace().next()?.parse().ok());
     OfferedMedia {
         mid: value("mid").map_or_else(|| at.to_string(), |mid| mid.chars().take(32).collect()),
@@ -228,7 +259,56 @@ fn offered_media(at: usize, media: &MediaDescription) -> OfferedMedia {
         codecs: kind.map_or_else(Vec::new, |kind| offered_codecs(kind, media)),
         ssrc: group.map(|(ssrc, _)| ssrc).or(first_ssrc),
         rtx_ssrc: group.map(|(_, rtx)| rtx),
-        extensions: extensions(media),
+        layers: if simulcast { offered_layers(media) } else { Vec::new() },
+        extensions,
+    }
+}
+
+/// The layers of `a=simulcast:send` (RFC 8853 §5.1) that have an `a=rid` with that direction, of alternatives the first.
+/// None when there is but one: that is a stream like any other.
+fn offered_layers(media: &MediaDescription) -> Vec<OfferedLayer> {
+    let mut words = values(media, "simulcast").next().unwrap_or_default().split_whitespace();
+    let mut layers: Vec<OfferedLayer> = Vec::new();
+    while let (Some(direction), Some(list)) = (words.next(), words.next()) {
+        if direction != "send" {
+            continue;
+        }
+        for choice in list.split(';').take(2 * LAYERS_MAX) {
+            let rid = choice.split(',').next().unwrap_or_default().trim_start_matches('~');
+            if layers.len() < LAYERS_MAX && is_rid(rid) && !layers.iter().any(|known| known.rid == rid) {
+                layers.extend(described_layer(media, rid));
+            }
+        }
+    }
+    if layers.len() < 2 {
+        layers.clear();
+    }
+    layers
+}
+
+fn is_rid(rid: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=RID_LEN_MAX).contains(&rid.len()) && rid.bytes().all(allowed)
+}
+
+/// `a=rid:h send pt=97,98;max-width=640`; of the restrictions only the payload types are ours to keep.
+fn described_layer(media: &MediaDescription, rid: &str) -> Option<OfferedLayer> {
+    values(media, "rid").find_map(|value| {
+        let mut words = value.split_whitespace();
+        let is_it = words.next() == Some(rid) && words.next() == Some("send");
+        let restrictions = words.next().unwrap_or_default();
+        let list = restrictions.split(';').find_map(|restriction| restriction.strip_prefix("pt="));
+        let payload_types = list.map(|list| list.split(',').filter_map(|known| known.parse().ok()).collect());
+        is_it.then(|| OfferedLayer { rid: rid.to_owned(), payload_types })
+    })
+}
+
+impl OfferedMedia {
+    /// The layers that come in this codec, by name: none, or two at least.
+    pub(crate) fn layers_of(&self, codec: &OfferedCodec) -> Vec<String> {
+        let layers = self.layers.iter().filter(|layer| layer.takes(codec.payload_type));
+        let layers: Vec<String> = layers.map(|layer| layer.rid.clone()).collect();
+        if layers.len() < 2 { Vec::new() } else { layers }
     }
 }
 
@@ -353,6 +433,8 @@ fn extensions(media: &MediaDescription) -> Extensions {
     };
     Extensions {
         mid: id_of(MID_URI),
+        rid: id_of(RID_URI),
+        repaired_rid: id_of(REPAIRED_RID_URI),
         transport_cc: id_of(TRANSPORT_CC_URI),
         audio_level: id_of(AUDIO_LEVEL_URI),
     }
@@ -364,8 +446,8 @@ pub enum AnsweredMedia<'a> {
     Refused,
     /// Neither side sends for now.
     Inactive(&'a [OfferedCodec]),
-    /// We receive this one codec.
-    Receive(&'a OfferedCodec),
+    /// We receive this one codec, in these layers if there are any.
+    Receive(&'a OfferedCodec, Vec<&'a str>),
     /// We send any of these codecs.
     Send {
         /// Codecs.
@@ -433,7 +515,7 @@ pub fn write_answer(
                 continue;
             }
             AnsweredMedia::Inactive(codecs) => (*codecs, "inactive"),
-            AnsweredMedia::Receive(codec) => (std::slice::from_ref(*codec), "recvonly"),
+            AnsweredMedia::Receive(codec, _) => (std::slice::from_ref(*codec), "recvonly"),
             AnsweredMedia::Send { codecs, .. } => (*codecs, "sendonly"),
         };
         let mut formats = String::new();
@@ -459,11 +541,14 @@ pub fn write_answer(
         // RFC 8858 §3; RFC 9725 §4.4.1 demands it of both sides.
         line(&mut out, format_args!("a=rtcp-mux-only"));
         line(&mut out, format_args!("a=rtcp-rsize"));
-        let receives = matches!(answer, AnsweredMedia::Receive(_));
+        let receives = matches!(answer, AnsweredMedia::Receive(..));
+        let layers = if let AnsweredMedia::Receive(_, layers) = answer { &layers[..] } else { &[] };
         let sends = matches!(answer, AnsweredMedia::Send { .. });
         let extensions = &media.extensions;
         for (id, uri, wanted) in [
             (extensions.mid, MID_URI, receives),
+            (extensions.rid, RID_URI, !layers.is_empty()),
+            (extensions.repaired_rid, REPAIRED_RID_URI, !layers.is_empty()),
             (extensions.transport_cc, TRANSPORT_CC_URI, receives || sends),
             (extensions.audio_level, AUDIO_LEVEL_URI, receives),
         ] {
@@ -473,6 +558,12 @@ pub fn write_answer(
         }
         for codec in codecs {
             write_codec(&mut out, codec, receives || sends);
+        }
+        for rid in layers {
+            line(&mut out, format_args!("a=rid:{rid} recv"));
+        }
+        if !layers.is_empty() {
+            line(&mut out, format_args!("a=simulcast:recv {}", layers.join(";")));
         }
         if let AnsweredMedia::Send { ssrc, rtx_ssrc, stream, codecs } = answer {
             line(&mut out, format_args!("a=msid:{stream} {}", media.mid));

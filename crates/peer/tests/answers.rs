@@ -7,6 +7,8 @@ use hewei_peer::{Credentials, Identity, Peer, Secrets, Use, sdp::Offer};
 use proptest::prelude::*;
 
 const CHROMIUM: &str = include_str!("offers/chromium-156.sdp");
+/// Two layers, as Chromium makes them of a capture of 640×360.
+const LAYERS: &str = include_str!("offers/chromium-layers.sdp");
 const AIORTC: &str = include_str!("offers/aiortc-1.16.sdp");
 const PREFERENCE: [Codec; 5] = [Codec::H264, Codec::Vp8, Codec::Opus, Codec::Pcma, Codec::Pcmu];
 
@@ -88,6 +90,73 @@ fn a_server_that_prefers_vp8_gets_vp8() {
 }
 
 #[test]
+fn layers_are_taken_by_name() {
+    let offer = Offer::parse(LAYERS).expect("Chromium's offer");
+    let mut peer = peer(&offer);
+    let sections = answer(&mut peer, &offer, &PREFERENCE);
+    let video = &sections[2];
+    assert!(has(video, "a=recvonly") && has(video, "a=simulcast:recv h;f"), "{video:?}");
+    assert!(has(video, "a=rid:h recv") && has(video, "a=rid:f recv"));
+    for name in ["sdes:mid", "sdes:rtp-stream-id", "sdes:repaired-rtp-stream-id"] {
+        assert!(video.iter().any(|line| line.starts_with("a=extmap:") && line.ends_with(name)), "{name}");
+    }
+    let layers = |peer: &Peer| {
+        peer.media().find_map(|(_, _, _, used)| match used {
+            Use::Publication(publication) if publication.codec.kind() == MediaKind::Video => Some(
+                (0..publication.layers()).map(|layer| publication.rid(layer).map(str::to_owned)).collect(),
+            ),
+            _ => None,
+        })
+    };
+    let known: Option<Vec<Option<String>>> = layers(&peer);
+    assert_eq!(known, Some(vec![Some("h".to_owned()), Some("f".to_owned())]));
+    assert_eq!(answer(&mut peer, &offer, &PREFERENCE)[2], *video, "and kept");
+    let plain = Offer::parse(CHROMIUM).expect("Chromium's offer");
+    assert!(plain.media.iter().all(|media| media.layers.is_empty()));
+}
+
+#[test]
+fn a_stranger_offers_three_layers_at_the_most() {
+    let said = |simulcast: &str, rids: &str| {
+        let rids: String =
+            rids.split(' ').map(|rid| format!("a=rid:{}\r\n", rid.replace('+', " "))).collect();
+        let text = LAYERS
+            .replace("a=simulcast:send h;f\r\n", &format!("a=simulcast:{simulcast}\r\n{rids}"))
+            .replace("a=rid:h send\r\na=rid:f send\r\n", "");
+        assert_ne!(text, LAYERS);
+        let offer = Offer::parse(&text).expect("parses");
+        let answered = answer(&mut peer(&offer), &offer, &PREFERENCE).remove(2);
+        answered.into_iter().find_map(|line| line.strip_prefix("a=simulcast:recv ").map(str::to_owned))
+    };
+    let all = "1+send 2+send 3+send 4+send";
+    assert_eq!(said("send 1;2;3;4", all).as_deref(), Some("1;2;3"));
+    assert_eq!(
+        said("send 1,2;~3", all).as_deref(),
+        Some("1;3"),
+        "the first of alternatives, paused ones too"
+    );
+    assert_eq!(said("recv 4 send 1;2", all).as_deref(), Some("1;2"));
+    for (simulcast, rids) in [
+        ("send 1", "1+send"),
+        ("recv 1;2", all),
+        ("send 1;2", "1+send 2+recv"),
+        ("send 1;1;1", all),
+        ("send 5;6", all),
+        ("send a/b;c", "a/b+send c+send"),
+        ("send 0123456789abcdefg;1", "0123456789abcdefg+send 1+send"),
+        ("send 1;2", "1+send+pt=5 2+send"),
+        ("send", all),
+        (&"send 1;2 ".repeat(3_000), "9+send"),
+        (&format!("send {}", ";,~".repeat(9_000)), all),
+    ] {
+        assert_eq!(said(simulcast, rids), None, "{simulcast:.40} {rids}");
+    }
+    let nameless = LAYERS.replace("sdes:rtp-stream-id", "sdes:x-stream-id");
+    let offer = Offer::parse(&nameless).expect("parses");
+    assert!(offer.media.iter().all(|media| media.layers.is_empty()), "no packet could be told apart");
+}
+
+#[test]
 fn a_new_offer_keeps_slots_and_their_ssrcs() {
     let first = Offer::parse(CHROMIUM).expect("Chromium's offer");
     let mut peer = peer(&first);
@@ -140,9 +209,9 @@ proptest! {
     #[test]
     fn broken_offers_are_answered_or_refused(
         edits in proptest::collection::vec((0usize..400, 0u8..5, any::<u16>()), 1..12),
-        chromium: bool,
+        client in 0usize..3,
     ) {
-        let mut lines: Vec<String> = if chromium { CHROMIUM } else { AIORTC }.lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> = [CHROMIUM, AIORTC, LAYERS][client].lines().map(str::to_owned).collect();
         for (at, edit, with) in edits {
             let at = at % lines.len().max(1);
             let Some(line) = lines.get(at).cloned() else { break };

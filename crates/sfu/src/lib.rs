@@ -1,7 +1,7 @@
 //! Rooms, audience sets and routes: who receives which packet, rewritten how.
 //!
 //! A [`Room`] has *sources*, each one track of a publisher, and *subscribers*, each with *slots* in which any
-//! source of the right kind can play. The audience of a source decides who may receive it; a change of the
+//! source of the right kind can play. A picture may come in *layers* (simulcast), of which a slot plays one. The audience of a source decides who may receive it; a change of the
 //! audience has taken effect when the call returns. Knows nothing of sockets, encryption or time but what it is
 //! given. The engine calls it.
 //!
@@ -11,12 +11,15 @@
 
 mod history;
 mod holding;
+mod layers;
 mod meter;
+mod pictures;
 mod rewrite;
 mod room;
 mod source;
 mod subscriber;
 
+pub use layers::LAYERS_MAX;
 pub use room::{Output, Room};
 pub use source::{Incoming, SourceKey};
 pub use subscriber::{Fill, Outgoing, Playing, SlotId, SlotOffer, SubscriberKey};

@@ -15,6 +15,10 @@ pub(crate) struct Meter {
 impl Meter {
     /// Counts bytes in.
     pub(crate) fn add(&mut self, now: Instant, bytes: u64) {
+        if self.is_silent(now) {
+            // What it sent before is nearer to what it will send than a mean over the silence.
+            (self.since, self.bytes) = (Some(now), 0);
+        }
         let since = *self.since.get_or_insert(now);
         let passed = now.saturating_duration_since(since);
         if passed >= WINDOW {
@@ -28,7 +32,15 @@ impl Meter {
 
     /// Bits a second; `None` within the first second.
     pub(crate) fn rate(&self, now: Instant) -> Option<u64> {
-        let silent = self.since.is_some_and(|since| now.saturating_duration_since(since) > 3 * WINDOW);
-        if silent { Some(0) } else { self.rate }
+        if self.is_silent(now) { Some(0) } else { self.rate }
+    }
+
+    /// What it was before it fell silent.
+    pub(crate) fn last_rate(&self) -> Option<u64> {
+        self.rate
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.saturating_duration_since(since) > 3 * WINDOW)
     }
 }

@@ -5,14 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hewei_media::starts_keyframe;
+use hewei_media::{picture_height, starts_keyframe, vp8::Numbers};
 use hewei_model::{Audience, Codec, MediaKind, ParticipantId, Publisher, TrackId};
 
 use crate::{
-    holding::Holding,
-    rewrite::Rewriter,
-    source::{ClockPoint, Incoming, PENDING_MAX, Pending, Route, Source, SourceKey},
-    subscriber::{Fill, Outgoing, Playing, Slot, SlotId, SlotOffer, Subscriber, SubscriberKey},
+    layers::LAYERS_MAX,
+    source::{ClockPoint, Incoming, Layer, PENDING_MAX, Pending, Route, Source, SourceKey},
+    subscriber::{Fill, Outgoing, Playing, Slot, SlotId, SlotOffer, Subscriber, SubscriberKey, VIEW_MAX},
 };
 
 /// While a slot waits for a keyframe it is asked for this often.
@@ -34,6 +33,59 @@ pub enum Output {
     },
 }
 
+/// Sends what came of one layer into one slot. Whether the slot waits for a keyframe of it.
+fn send_layer(
+    now: Instant,
+    codec: Codec,
+    layer: &Layer,
+    at: usize,
+    route: &Route,
+    slot: &mut Slot,
+    send: &mut impl FnMut(Outgoing<'_>),
+) -> bool {
+    let mut waits = false;
+    for pending in &layer.pending {
+        let kept = layer.history.get(pending.seq).filter(|kept| kept.at >= slot.since[at]);
+        let Some(kept) = kept else { continue };
+        if slot.running() == Some(at) && slot.rewriter.leaps(pending.seq) {
+            slot.rewriter.stop();
+        }
+        if slot.running() != Some(at) {
+            // A slot in which nothing plays begins with a lower layer if that is what comes first.
+            if at != slot.target && (slot.rewriter.is_running() || at > slot.target) {
+                continue;
+            }
+            if !kept.keyframe {
+                waits |= at == slot.target;
+                continue;
+            }
+            slot.rewriter.start(now, pending.seq, kept.timestamp, codec.clock_rate_hz());
+            slot.pictures.start(numbers(codec, kept.payload));
+            slot.layer = at;
+        }
+        let Some((index, timestamp)) = slot.rewriter.rewrite(now, pending.seq, kept.timestamp) else {
+            continue;
+        };
+        send(Outgoing {
+            subscriber: route.subscriber,
+            slot: slot.offer.id,
+            codec,
+            marker: kept.marker,
+            index,
+            timestamp,
+            payload: kept.payload,
+            numbers: slot.pictures.rewrite(numbers(codec, kept.payload)),
+            pad: pending.pad,
+            run_start: slot.rewriter.run_start(),
+        });
+    }
+    waits
+}
+
+fn numbers(codec: Codec, payload: &[u8]) -> Numbers {
+    if codec == Codec::Vp8 { Numbers::read(payload) } else { Numbers::default() }
+}
+
 /// One room. See the crate's contract.
 #[derive(Default)]
 pub struct Room {
@@ -45,7 +97,9 @@ pub struct Room {
     /// Sources with packets to flush.
     touched: Vec<u32>,
     outputs: VecDeque<Output>,
-    keyframes_wanted: VecDeque<SourceKey>,
+    keyframes_wanted: VecDeque<(SourceKey, usize)>,
+    /// The last time that was told.
+    now: Option<Instant>,
 }
 
 impl Room {
@@ -59,10 +113,17 @@ impl Room {
         self.next_key
     }
 
-    /// Adds a track. It goes to those its audience admits.
-    pub fn add_source(&mut self, publisher: Publisher, track: TrackId, codec: Codec) -> SourceKey {
+    /// Adds a track that comes in so many layers, one at least and [`LAYERS_MAX`] at most. It goes to those its audience
+    /// admits.
+    pub fn add_source(
+        &mut self,
+        publisher: Publisher,
+        track: TrackId,
+        codec: Codec,
+        layers: usize,
+    ) -> SourceKey {
         let key = self.key();
-        let mut source = Source::new(track, publisher, codec, u64::from(key));
+        let mut source = Source::new(track, publisher, codec, layers, u64::from(key));
         source.recorded = self.audience(publisher, codec.kind()).is_some_and(|audience| audience.recorder);
         self.sources.insert(key, source);
         self.touched.reserve(self.sources.len());
@@ -80,8 +141,15 @@ impl Room {
 
     /// Adds a subscriber, with no slots yet.
     pub fn add_subscriber(&mut self, key: SubscriberKey, participant: ParticipantId, fill: Fill) {
-        let subscriber =
-            Subscriber { participant, fill, ready: false, frozen: false, slots: Vec::new(), asked: (0, 0) };
+        let subscriber = Subscriber {
+            participant,
+            fill,
+            ready: false,
+            frozen: false,
+            slots: Vec::new(),
+            view: Vec::new(),
+            asked: (0, 0),
+        };
         self.subscribers.insert(key.0, subscriber);
     }
 
@@ -90,7 +158,7 @@ impl Room {
         let Some(subscriber) = self.subscribers.get_mut(&key.0) else { return };
         subscriber.ready = true;
         let playing = subscriber.slots.iter().filter(|slot| slot.offer.kind == MediaKind::Video);
-        self.keyframes_wanted.extend(playing.filter_map(|slot| slot.playing));
+        self.keyframes_wanted.extend(playing.filter_map(|slot| Some((slot.playing?, slot.target))));
     }
 
     /// Takes a subscriber away.
@@ -114,8 +182,8 @@ impl Room {
             let slot = match known.iter().position(|slot| slot.offer.id == offer.id) {
                 Some(at) => Slot { offer, ..known.swap_remove(at) },
                 None => {
-                    let rewriter = Rewriter::new(first_index(offer.id));
-                    Slot { offer, playing: None, since: 0, rewriter, holding: Holding::default() }
+                    let first_index = first_index(offer.id);
+                    Slot::new(offer, first_index)
                 }
             };
             subscriber.slots.push(slot);
@@ -126,6 +194,14 @@ impl Room {
         }
         // The caller wants to know the plan even when nothing plays.
         self.outputs.push_back(Output::SlotsChanged(key));
+    }
+
+    /// Says how high each publisher's picture is drawn, in pixels: what is sent need not be larger. Who is not in it is
+    /// drawn large. In effect with the next [`Room::share_out`].
+    pub fn set_view(&mut self, key: SubscriberKey, mut view: Vec<(Publisher, u16)>) {
+        let Some(subscriber) = self.subscribers.get_mut(&key.0) else { return };
+        view.truncate(VIEW_MAX);
+        subscriber.view = view;
     }
 
     /// How many sources of each kind the subscriber would get now: sound, picture.
@@ -186,6 +262,12 @@ impl Room {
         self.slot(key, id)?.1.playing
     }
 
+    /// Of a slot: the layer that plays in it, if one does, and the one that shall play.
+    pub fn layers_of(&self, key: SubscriberKey, id: SlotId) -> Option<(Option<usize>, usize)> {
+        let (_, slot) = self.slot(key, id)?;
+        Some((slot.running(), slot.target))
+    }
+
     /// The source with this track.
     pub fn source_by_track(&self, track: TrackId) -> Option<SourceKey> {
         self.sources.iter().find(|(_, source)| source.track == track).map(|(key, _)| SourceKey(*key))
@@ -196,88 +278,75 @@ impl Room {
         Some((subscriber, subscriber.slots.iter().find(|slot| slot.offer.id == id)?))
     }
 
-    /// Takes a packet in. `false` when it is a duplicate or one too many before the next flush.
-    pub fn ingest(&mut self, key: SourceKey, packet: Incoming<'_>) -> bool {
+    /// Takes a packet of a layer in. `false` when it is a duplicate or one too many before the next flush.
+    pub fn ingest(&mut self, key: SourceKey, layer: usize, packet: Incoming<'_>) -> bool {
         let Some(source) = self.sources.get_mut(&key.0) else { return false };
-        let keyframe = starts_keyframe(source.codec, packet.payload);
-        if source.pending.len() == PENDING_MAX
-            || !source.history.keep(packet.seq, packet.timestamp, packet.marker, keyframe, packet.payload)
+        let (codec, simulcast) = (source.codec, source.is_simulcast());
+        let untouched = source.layers.iter().all(|layer| layer.pending.is_empty());
+        let Some(layer) = source.layers.get_mut(layer) else { return false };
+        let keyframe = starts_keyframe(codec, packet.payload);
+        if layer.pending.len() == PENDING_MAX
+            || !layer.history.keep(packet.seq, packet.timestamp, packet.marker, keyframe, packet.payload)
         {
             return false;
         }
-        if source.pending.is_empty() {
+        if keyframe && simulcast {
+            layer.height = picture_height(codec, packet.payload).unwrap_or(layer.height);
+        }
+        layer.pending.push(Pending { seq: packet.seq, pad: 0 });
+        if untouched {
             self.touched.push(key.0);
         }
-        source.pending.push(Pending { seq: packet.seq, pad: 0 });
         true
     }
 
     /// Gives every packet taken in since the last time to `send`, once for each slot it plays in, those of one
     /// slot one behind the other.
     pub fn flush(&mut self, now: Instant, mut send: impl FnMut(Outgoing<'_>)) {
+        self.now = Some(now);
         while let Some(key) = self.touched.pop() {
             let Some(source) = self.sources.get_mut(&key) else { continue };
-            source.pad_pending();
-            source.measure_pending(now);
-            let mut waits = false;
-            for route in &source.routes {
-                let slot = self
-                    .subscribers
-                    .get_mut(&route.subscriber.0)
-                    .filter(|subscriber| subscriber.ready)
-                    .and_then(|subscriber| subscriber.slots.get_mut(route.slot));
-                let plays =
-                    |slot: &&mut Slot| slot.playing == Some(SourceKey(key)) && !slot.holding.is_held();
-                let Some(slot) = slot.filter(plays) else { continue };
-                for pending in &source.pending {
-                    let kept = source.history.get(pending.seq).filter(|kept| kept.at >= slot.since);
-                    let Some(kept) = kept else { continue };
-                    if slot.rewriter.leaps(pending.seq) {
-                        slot.rewriter.stop();
-                    }
-                    if !slot.rewriter.is_running() {
-                        if !kept.keyframe {
-                            waits = true;
-                            continue;
-                        }
-                        slot.rewriter.start(now, pending.seq, kept.timestamp, source.codec.clock_rate_hz());
-                    }
-                    let Some((index, timestamp)) = slot.rewriter.rewrite(now, pending.seq, kept.timestamp)
-                    else {
-                        continue;
-                    };
-                    send(Outgoing {
-                        subscriber: route.subscriber,
-                        slot: slot.offer.id,
-                        codec: source.codec,
-                        marker: kept.marker,
-                        index,
-                        timestamp,
-                        payload: kept.payload,
-                        pad: pending.pad,
-                        run_start: slot.rewriter.run_start(),
-                    });
+            // The highest first: who shall have it does not begin with a lower one of the same batch.
+            for at in (0..source.layers.len()).rev() {
+                if source.layers[at].pending.is_empty() {
+                    continue;
                 }
-            }
-            source.pending.clear();
-            // A request is one datagram that may be lost, and a slot without a picture has nobody else to ask.
-            let asked_lately = source.keyframe_wanted_at.is_some_and(|at| now < at + KEYFRAME_AGAIN);
-            if waits && !asked_lately {
-                source.keyframe_wanted_at = Some(now);
-                self.keyframes_wanted.push_back(SourceKey(key));
+                source.layers[at].pad_pending();
+                source.layers[at].measure_pending(now);
+                let mut waits = false;
+                for route in &source.routes {
+                    let slot = self
+                        .subscribers
+                        .get_mut(&route.subscriber.0)
+                        .filter(|subscriber| subscriber.ready)
+                        .and_then(|subscriber| subscriber.slots.get_mut(route.slot));
+                    let plays =
+                        |slot: &&mut Slot| slot.playing == Some(SourceKey(key)) && !slot.holding.is_held();
+                    let Some(slot) = slot.filter(plays) else { continue };
+                    waits |= send_layer(now, source.codec, &source.layers[at], at, route, slot, &mut send);
+                }
+                let layer = &mut source.layers[at];
+                layer.pending.clear();
+                // A request is one datagram that may be lost, and a slot without a picture has nobody else to ask.
+                let asked_lately = layer.keyframe_wanted_at.is_some_and(|at| now < at + KEYFRAME_AGAIN);
+                if waits && !asked_lately {
+                    layer.keyframe_wanted_at = Some(now);
+                    self.keyframes_wanted.push_back((SourceKey(key), at));
+                }
             }
         }
     }
 
     /// The packet that went into a slot with sequence number `seq`, for retransmission. `None` when it is gone,
-    /// its source no longer plays there, or it came before its source played there: a run that begins with a late
-    /// packet has such numbers in it.
+    /// its source or its layer no longer plays there, or it came before its source played there: a run that begins with
+    /// a late packet has such numbers in it.
     pub fn sent(&mut self, now: Instant, key: SubscriberKey, id: SlotId, seq: u16) -> Option<Outgoing<'_>> {
         let subscriber = self.subscribers.get_mut(&key.0)?;
         let slot = subscriber.slots.iter_mut().find(|slot| slot.offer.id == id)?;
         let source = self.sources.get(&slot.playing?.0)?;
         let incoming = slot.rewriter.incoming(seq)?;
-        let kept = source.history.get(incoming).filter(|kept| kept.at >= slot.since)?;
+        let layer = source.layers.get(slot.layer)?;
+        let kept = layer.history.get(incoming).filter(|kept| kept.at >= slot.since[slot.layer])?;
         let (index, timestamp) = slot.rewriter.rewrite(now, incoming, kept.timestamp)?;
         Some(Outgoing {
             subscriber: key,
@@ -287,36 +356,63 @@ impl Room {
             index,
             timestamp,
             payload: kept.payload,
+            numbers: slot.pictures.rewrite(numbers(source.codec, kept.payload)),
             pad: 0,
             run_start: slot.rewriter.run_start(),
         })
     }
 
-    /// Shares out what a subscriber may be sent, in bits a second: sound goes first, whatever it takes, then pictures in
-    /// the order of their slots; a picture for which there is no room is held back until there is. Returns what all of
-    /// it would take.
+    /// Shares out what a subscriber may be sent, in bits a second: sound goes first, whatever it takes, then the smallest
+    /// layer of each picture in the order of their slots, then larger ones as far as their tiles can use them. A picture
+    /// of which not even the smallest layer goes through is held back until it does. Returns what all of it would take.
     pub fn share_out(&mut self, now: Instant, key: SubscriberKey, bits_per_second: u64) -> u64 {
+        self.now = Some(now);
         let Some(subscriber) = self.subscribers.get_mut(&key.0) else { return 0 };
-        let rate_of = |slot: &Slot, kind| {
-            let source = slot.playing.and_then(|source| self.sources.get(&source.0));
-            source.filter(|source| source.kind() == kind).map(|source| source.bits_per_second(now))
+        let sources = &self.sources;
+        let source_of = |slot: &Slot, kind| {
+            let source = slot.playing.and_then(|source| sources.get(&source.0));
+            source.filter(|source| source.kind() == kind)
         };
-        let sound: u64 = subscriber.slots.iter().filter_map(|slot| rate_of(slot, MediaKind::Audio)).sum();
+        let sound: u64 = subscriber
+            .slots
+            .iter()
+            .filter_map(|slot| Some(source_of(slot, MediaKind::Audio)?.ladder(now).lowest().bits))
+            .sum();
         let (mut left, mut all, mut changed) = (bits_per_second.saturating_sub(sound), sound, false);
-        for slot in &mut subscriber.slots {
-            let Some(needed) = rate_of(slot, MediaKind::Video) else { continue };
-            all += needed;
-            if slot.holding.decide(now, needed, left) {
+        for at in 0..subscriber.slots.len() {
+            let Some(source) = source_of(&subscriber.slots[at], MediaKind::Video) else { continue };
+            let ladder = source.ladder(now);
+            let highest = ladder.highest_for(subscriber.view_of(source.publisher));
+            let (least, slot) = (ladder.lowest().bits, &mut subscriber.slots[at]);
+            all += ladder.rungs()[highest].bits;
+            if slot.holding.decide(now, least, left) {
                 changed = true;
                 if slot.holding.is_held() {
                     slot.rewriter.stop();
                 } else {
-                    self.keyframes_wanted.extend(slot.playing);
+                    self.keyframes_wanted.extend(slot.playing.map(|source| (source, slot.target)));
                 }
             }
             if !slot.holding.is_held() {
-                left = left.saturating_sub(needed);
+                left = left.saturating_sub(least);
             }
+        }
+        for at in 0..subscriber.slots.len() {
+            let Some(source) = source_of(&subscriber.slots[at], MediaKind::Video) else { continue };
+            if !source.is_simulcast() || subscriber.slots[at].holding.is_held() {
+                continue;
+            }
+            let ladder = source.ladder(now);
+            let highest = ladder.highest_for(subscriber.view_of(source.publisher));
+            let (least, slot) = (ladder.lowest().bits, &mut subscriber.slots[at]);
+            let layer = slot.choice.decide(now, &ladder, highest, slot.target, left.saturating_add(least));
+            if layer != slot.target {
+                slot.target = layer;
+                self.keyframes_wanted.extend(slot.playing.map(|source| (source, layer)));
+            }
+            let takes =
+                ladder.rungs().iter().find(|rung| rung.layer == layer).map_or(least, |rung| rung.bits);
+            left = left.saturating_add(least).saturating_sub(takes);
         }
         if changed {
             self.outputs.push_back(Output::SlotsChanged(key));
@@ -324,10 +420,45 @@ impl Room {
         all
     }
 
+    /// Which layers of a simulcast picture are to be sent, when that is no longer what its publisher was told: a layer
+    /// that nobody takes need not be, and one that somebody takes must.
+    pub fn review_layers(&mut self, now: Instant, key: SourceKey) -> Option<[bool; LAYERS_MAX]> {
+        let source = self.sources.get_mut(&key.0).filter(|source| source.is_simulcast())?;
+        let mut taken = [false; LAYERS_MAX];
+        for route in &source.routes {
+            let slot = self.subscribers.get(&route.subscriber.0).and_then(|to| to.slots.get(route.slot));
+            if let Some(slot) = slot.filter(|slot| !slot.holding.is_held()) {
+                taken[slot.target] = true;
+                slot.running().into_iter().for_each(|layer| taken[layer] = true);
+            }
+        }
+        source.review(now, taken)
+    }
+
+    /// Whether a packet that is about to be taken in is for the recorder, which takes one layer of each source.
+    /// [`Room::is_recorded`] is asked apart from this.
+    pub fn records(&mut self, now: Instant, key: SourceKey, layer: usize, payload: &[u8]) -> bool {
+        self.sources.get_mut(&key.0).is_some_and(|source| source.records(now, layer, payload))
+    }
+
+    /// The layer of a source that the recorder takes, and the one it should take.
+    pub fn recorder_layers(&self, now: Instant, key: SourceKey) -> (usize, usize) {
+        let source = self.sources.get(&key.0);
+        source.map_or((0, 0), |source| (source.recorder_takes(), source.recorder_wants(now)))
+    }
+
     /// Learns the publisher's clocks from a sender report.
-    pub fn sender_report(&mut self, now: Instant, key: SourceKey, ntp: u64, rtp_timestamp: u32) {
-        if let Some(source) = self.sources.get_mut(&key.0) {
-            source.sender_report = Some(ClockPoint { ntp, rtp_timestamp, at: now });
+    pub fn sender_report(
+        &mut self,
+        now: Instant,
+        key: SourceKey,
+        layer: usize,
+        ntp: u64,
+        rtp_timestamp: u32,
+    ) {
+        let source = self.sources.get_mut(&key.0);
+        if let Some(layer) = source.and_then(|source| source.layers.get_mut(layer)) {
+            layer.sender_report = Some(ClockPoint { ntp, rtp_timestamp, at: now });
         }
     }
 
@@ -336,7 +467,7 @@ impl Room {
     pub fn slot_clock(&self, now: Instant, key: SubscriberKey, id: SlotId) -> Option<(u64, u32)> {
         let (_, slot) = self.slot(key, id)?;
         let source = self.sources.get(&slot.playing?.0)?;
-        let point = source.sender_report?;
+        let point = source.layers.get(slot.layer)?.sender_report?;
         let passed = now.saturating_duration_since(point.at).as_secs_f64();
         let ntp = point.ntp.wrapping_add((passed * 4_294_967_296.0) as u64);
         let ticks = (passed * f64::from(source.codec.clock_rate_hz())) as u32;
@@ -348,8 +479,8 @@ impl Room {
         self.outputs.pop_front()
     }
 
-    /// The next source of which somebody waits for a keyframe.
-    pub fn poll_keyframe_wanted(&mut self) -> Option<SourceKey> {
+    /// The next source, and the layer of it, of which somebody waits for a keyframe.
+    pub fn poll_keyframe_wanted(&mut self) -> Option<(SourceKey, usize)> {
         self.keyframes_wanted.pop_front()
     }
 
@@ -400,9 +531,7 @@ impl Room {
             let stays =
                 wanted.contains(&playing.0) && slot.offer.codecs.contains(&self.sources[&playing.0].codec);
             if !stays {
-                slot.playing = None;
-                slot.rewriter.stop();
-                slot.holding = Holding::default();
+                slot.clear();
                 changed = true;
             }
         }
@@ -417,6 +546,7 @@ impl Room {
                 MediaKind::Audio => audio += 1,
                 MediaKind::Video => video += 1,
             }
+            let tile = subscriber.view_of(source.publisher);
             let free = subscriber.slots.iter_mut().find(|slot| {
                 slot.playing.is_none()
                     && slot.offer.kind == source.kind()
@@ -424,10 +554,13 @@ impl Room {
             });
             if let Some(slot) = free.filter(|_| !placed) {
                 slot.playing = Some(SourceKey(source_key));
-                slot.since = source.history.written();
+                for (since, layer) in slot.since.iter_mut().zip(&source.layers) {
+                    *since = layer.history.written();
+                }
+                slot.target = source.first_layer(self.now, tile);
                 changed = true;
                 if source.kind() == MediaKind::Video {
-                    self.keyframes_wanted.push_back(SourceKey(source_key));
+                    self.keyframes_wanted.push_back((SourceKey(source_key), slot.target));
                 }
             }
         }

@@ -1,10 +1,16 @@
 //! One published track.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use hewei_media::starts_keyframe;
 use hewei_model::{Codec, MediaKind, Publisher, TrackId};
 
-use crate::{history::History, meter::Meter, subscriber::SubscriberKey};
+use crate::{
+    history::History,
+    layers::{LAYERS_MAX, Ladder, Rung},
+    meter::Meter,
+    subscriber::SubscriberKey,
+};
 
 /// Bytes of video kept for retransmission: two seconds at 2 Mbit/s.
 const VIDEO_HISTORY: usize = 512 * 1024;
@@ -19,6 +25,17 @@ const OVERHEAD: u64 = 36;
 /// What a source is taken to send before a second of it was seen, in bits a second.
 const UNKNOWN_VIDEO: u64 = 600_000;
 const UNKNOWN_AUDIO: u64 = 50_000;
+
+/// What any line is taken to carry at first, in bits a second.
+const FIRST: u64 = 500_000;
+/// A layer comes when a packet of it has come within this time: slow cameras make two pictures a second.
+const FLOWS: Duration = Duration::from_millis(1_500);
+/// What a publisher needs to begin with a layer again.
+const RESUMES: Duration = Duration::from_secs(4);
+/// A layer that nobody takes for so long need not be sent.
+const UNTAKEN: Duration = Duration::from_secs(5);
+/// The recorder stays on a layer for so long: it begins no new epoch before.
+const RECORDER_STAYS: Duration = Duration::from_millis(2_500);
 
 /// A source of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +75,52 @@ pub(crate) struct ClockPoint {
     pub(crate) at: Instant,
 }
 
+/// One of the streams of a source: the only one, or a layer of a simulcast picture.
+pub(crate) struct Layer {
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) history: History,
+    pub(crate) meter: Meter,
+    pub(crate) sender_report: Option<ClockPoint>,
+    pub(crate) keyframe_wanted_at: Option<Instant>,
+    /// Of its pictures, in pixels; 0 while it is not known.
+    pub(crate) height: u16,
+    /// When the last packet of it went out.
+    pub(crate) heard: Option<Instant>,
+    /// The publisher was told that nobody takes it.
+    pub(crate) paused: bool,
+    /// And that somebody does again.
+    pub(crate) resumed: Option<Instant>,
+    pub(crate) untaken_since: Option<Instant>,
+}
+
+impl Layer {
+    fn new(capacity: usize) -> Self {
+        Self {
+            pending: Vec::with_capacity(PENDING_MAX),
+            history: History::new(capacity),
+            meter: Meter::default(),
+            sender_report: None,
+            keyframe_wanted_at: None,
+            height: 0,
+            heard: None,
+            paused: false,
+            resumed: None,
+            untaken_since: None,
+        }
+    }
+
+    /// Whether packets of it come.
+    pub(crate) fn flows(&self, now: Instant) -> bool {
+        self.heard.is_some_and(|at| now.saturating_duration_since(at) < FLOWS)
+    }
+
+    /// Whether it comes, or would when somebody took it.
+    fn is_to_be_had(&self, now: Instant) -> bool {
+        let resumed = self.resumed.is_some_and(|at| now.saturating_duration_since(at) < RESUMES);
+        self.flows(now) || self.paused || resumed
+    }
+}
+
 pub(crate) struct Source {
     pub(crate) track: TrackId,
     pub(crate) publisher: Publisher,
@@ -66,19 +129,19 @@ pub(crate) struct Source {
     pub(crate) order: u64,
     pub(crate) recorded: bool,
     pub(crate) routes: Vec<Route>,
-    pub(crate) pending: Vec<Pending>,
-    pub(crate) history: History,
-    pub(crate) meter: Meter,
-    pub(crate) sender_report: Option<ClockPoint>,
-    pub(crate) keyframe_wanted_at: Option<Instant>,
+    /// In the order of the offer.
+    pub(crate) layers: Vec<Layer>,
+    /// The recorder takes this layer, since then.
+    recorder_takes: Option<(usize, Instant)>,
 }
 
 impl Source {
-    pub(crate) fn new(track: TrackId, publisher: Publisher, codec: Codec, order: u64) -> Self {
+    pub(crate) fn new(track: TrackId, publisher: Publisher, codec: Codec, layers: usize, order: u64) -> Self {
         let capacity = match codec.kind() {
             MediaKind::Video => VIDEO_HISTORY,
             MediaKind::Audio => AUDIO_HISTORY,
         };
+        let layers = layers.clamp(1, LAYERS_MAX);
         Self {
             track,
             publisher,
@@ -86,11 +149,9 @@ impl Source {
             order,
             recorded: false,
             routes: Vec::new(),
-            pending: Vec::with_capacity(PENDING_MAX),
-            history: History::new(capacity),
-            meter: Meter::default(),
-            sender_report: None,
-            keyframe_wanted_at: None,
+            // A lower layer needs less for as long.
+            layers: (1..=layers).map(|at| Layer::new(capacity >> u32::from(at < layers))).collect(),
+            recorder_takes: None,
         }
     }
 
@@ -98,19 +159,126 @@ impl Source {
         self.codec.kind()
     }
 
-    /// What it sends, in bits a second with headers; a guess while that is not known.
-    pub(crate) fn bits_per_second(&self, now: Instant) -> u64 {
+    pub(crate) fn is_simulcast(&self) -> bool {
+        self.layers.len() > 1
+    }
+
+    /// Pixels; where a layer has not told it, each is taken to be twice as high as the one before.
+    fn height(&self, at: usize) -> u16 {
+        let known = self.layers.iter().enumerate().filter(|(_, layer)| layer.height > 0);
+        let nearest = known.min_by_key(|(other, _)| other.abs_diff(at));
+        nearest.map_or(0, |(other, layer)| match at.checked_sub(other) {
+            Some(above) => layer.height.saturating_mul(1 << above),
+            None => layer.height >> (other - at),
+        })
+    }
+
+    /// What a layer sends or would send, in bits a second with headers; a guess while that is not known.
+    fn bits_per_second(&self, at: usize, now: Instant) -> u64 {
         let unknown = match self.kind() {
             MediaKind::Video => UNKNOWN_VIDEO,
             MediaKind::Audio => UNKNOWN_AUDIO,
         };
-        self.meter.rate(now).unwrap_or(unknown)
+        let meter = &self.layers[at].meter;
+        let rate = if self.is_simulcast() { meter.last_rate() } else { meter.rate(now) };
+        rate.unwrap_or(unknown >> (self.layers.len() - 1 - at))
     }
 
+    /// The layers that may be taken now. While none of them comes, all of them.
+    pub(crate) fn ladder(&self, now: Instant) -> Ladder {
+        let none = !self.layers.iter().any(|layer| layer.is_to_be_had(now));
+        let layers = self.layers.iter().enumerate();
+        Ladder::new(layers.filter(|(_, layer)| none || layer.is_to_be_had(now)).map(|(layer, _)| Rung {
+            layer,
+            height: self.height(layer),
+            bits: self.bits_per_second(layer, now),
+        }))
+    }
+
+    /// The layer to begin with while it is not known what a line takes.
+    pub(crate) fn first_layer(&self, now: Option<Instant>, tile: Option<u16>) -> usize {
+        let Some(now) = now else { return 0 };
+        let ladder = self.ladder(now);
+        ladder.rungs()[ladder.fitting(ladder.highest_for(tile), FIRST)].layer
+    }
+
+    /// Whether a packet is for the recorder, which takes the largest picture that comes. It goes from one layer to another
+    /// at a keyframe: up when it has taken the lower one for so long that a new epoch may begin, down when what it took
+    /// comes no more.
+    pub(crate) fn records(&mut self, now: Instant, at: usize, payload: &[u8]) -> bool {
+        if !self.is_simulcast() {
+            return true;
+        }
+        let taken = self.recorder_takes;
+        if taken.is_some_and(|(layer, _)| layer == at) {
+            return true;
+        }
+        let goes = match taken {
+            None => true,
+            Some((layer, since)) if self.layers[layer].flows(now) => {
+                (self.height(at), at) > (self.height(layer), layer)
+                    && now.saturating_duration_since(since) >= RECORDER_STAYS
+            }
+            Some((_, since)) => now.saturating_duration_since(since) >= RECORDER_STAYS,
+        };
+        let goes = goes && starts_keyframe(self.codec, payload);
+        if goes {
+            self.recorder_takes = Some((at, now));
+        }
+        goes
+    }
+
+    /// The layer of which the recorder needs a keyframe: the one it should take.
+    pub(crate) fn recorder_wants(&self, now: Instant) -> usize {
+        let ladder = self.ladder(now);
+        ladder.rungs().last().map_or(0, |rung| rung.layer)
+    }
+
+    /// The layer that the recorder takes.
+    pub(crate) fn recorder_takes(&self) -> usize {
+        self.recorder_takes.map_or(0, |(layer, _)| layer)
+    }
+
+    /// Which layers somebody takes, by `taken` and for the recorder. `Some` when the publisher is to be told.
+    pub(crate) fn review(
+        &mut self,
+        now: Instant,
+        mut taken: [bool; LAYERS_MAX],
+    ) -> Option<[bool; LAYERS_MAX]> {
+        let order = |at: usize| (self.height(at), at);
+        let all = 0..self.layers.len();
+        // The lowest always comes, so that whoever joins has a picture at once.
+        if let Some(lowest) = all.clone().min_by_key(|at| order(*at)) {
+            taken[lowest] = true;
+        }
+        if let Some(highest) = all.max_by_key(|at| order(*at)).filter(|_| self.recorded) {
+            taken[highest] = true;
+        }
+        let mut changed = false;
+        for (layer, taken) in self.layers.iter_mut().zip(&mut taken) {
+            if *taken {
+                layer.untaken_since = None;
+                if std::mem::take(&mut layer.paused) {
+                    (layer.resumed, changed) = (Some(now), true);
+                }
+            } else {
+                let since = *layer.untaken_since.get_or_insert(now);
+                if !layer.paused && now.saturating_duration_since(since) >= UNTAKEN {
+                    (layer.paused, layer.resumed, changed) = (true, None, true);
+                }
+                *taken = !layer.paused;
+            }
+        }
+        changed.then_some(taken)
+    }
+}
+
+impl Layer {
     /// Counts what is about to go out.
     pub(crate) fn measure_pending(&mut self, now: Instant) {
         let lens = self.pending.iter().filter_map(|pending| self.history.get(pending.seq));
         self.meter.add(now, lens.map(|kept| kept.payload.len() as u64 + OVERHEAD).sum());
+        self.heard = Some(now);
     }
 
     /// Makes neighbours equally long where a few bytes of padding do it, so that they leave in one segmented

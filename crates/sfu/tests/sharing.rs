@@ -32,7 +32,7 @@ impl Story {
             .map(|(who, codec)| {
                 let audience = Audience { participants: [me].into(), recorder: false };
                 room.set_audience(person(who), codec.kind(), audience);
-                (room.add_source(person(who), TrackId::generate(), codec), codec)
+                (room.add_source(person(who), TrackId::generate(), codec, 1), codec)
             })
             .collect();
         room.add_subscriber(ME, me, Fill::Follow);
@@ -58,7 +58,7 @@ impl Story {
                 }
                 let timestamp = self.seq as u32 * 960;
                 let packet = Incoming { seq: self.seq, timestamp, marker: true, payload: &payload };
-                assert!(self.room.ingest(*source, packet));
+                assert!(self.room.ingest(*source, 0, packet));
             }
             self.keyframe = false;
             self.room.flush(self.now, |out| came[usize::from(out.slot.0)] += 1);
@@ -77,7 +77,7 @@ impl Story {
     }
 
     fn keyframes_wanted(&mut self) -> Vec<SourceKey> {
-        std::iter::from_fn(|| self.room.poll_keyframe_wanted()).collect()
+        std::iter::from_fn(|| self.room.poll_keyframe_wanted()).map(|(source, _)| source).collect()
     }
 }
 

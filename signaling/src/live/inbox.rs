@@ -58,7 +58,8 @@ impl Inbox {
 fn replaces(new: &Event, old: &Event) -> bool {
     match (new, old) {
         (Event::Slots { peer: new, .. }, Event::Slots { peer: old, .. })
-        | (Event::NeedSlots { peer: new, .. }, Event::NeedSlots { peer: old, .. }) => new == old,
+        | (Event::NeedSlots { peer: new, .. }, Event::NeedSlots { peer: old, .. })
+        | (Event::Layers { peer: new, .. }, Event::Layers { peer: old, .. }) => new == old,
         _ => false,
     }
 }

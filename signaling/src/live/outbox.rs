@@ -118,7 +118,7 @@ impl State {
                 }
             }
             // At the end: the answer that it builds on may stand between.
-            ServerMessage::Slots { .. } | ServerMessage::NeedSlots { .. } => {
+            ServerMessage::Slots { .. } | ServerMessage::NeedSlots { .. } | ServerMessage::Layers { .. } => {
                 self.messages.retain(|old| !same(old));
             }
             _ => {}

@@ -370,6 +370,7 @@ impl Walls {
             ClientMessage::Hello { .. } | ClientMessage::Ping => Ok(None),
             ClientMessage::SetMuted { .. }
             | ClientMessage::SetConsent { .. }
+            | ClientMessage::View { .. }
             | ClientMessage::Admit { .. }
             | ClientMessage::Remove { .. }
             | ClientMessage::EndSession => Err(problems::not_on_a_wall()),
@@ -399,7 +400,8 @@ impl Walls {
             Event::NeedSlots { peer, audio, video, .. } => {
                 self.tell(peer, ServerMessage::NeedSlots { slots: SlotCount { audio, video } });
             }
-            Event::TrackStarted { .. } | Event::TrackEnded { .. } => {}
+            // Nobody publishes here but cameras.
+            Event::Layers { .. } | Event::TrackStarted { .. } | Event::TrackEnded { .. } => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hewei::auth::{Claims, Origin, Revocations, Tokens};
-use hewei_api::ws::{ClientMessage, Open};
+use hewei_api::ws::{ClientMessage, Open, Tile};
 use hewei_model::{CameraId, LinkId, MediaKind, ParticipantId, PurposeId, Role, RoomId, WallId};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -26,7 +26,8 @@ fn after(message: Option<&ClientMessage>, whom: &str) -> Option<ClientMessage> {
         Some(Hello { .. }) => Offer { offer_id: 1, sdp: sdp::offer(&[("audio", "recvonly")]) },
         Some(Offer { .. }) => SetMuted { kind: MediaKind::Audio, muted: true },
         Some(SetMuted { .. }) => SetConsent { record: false },
-        Some(SetConsent { .. }) => Admit { participant_id },
+        Some(SetConsent { .. }) => View { tiles: vec![Tile { participant_id, height: 180 }] },
+        Some(View { .. }) => Admit { participant_id },
         Some(Admit { .. }) => Remove { participant_id },
         Some(Remove { .. }) => EndSession,
         Some(EndSession) => Ping,
@@ -46,6 +47,7 @@ fn in_a_room(message: &ClientMessage, role: Role) -> Refusal {
         ClientMessage::Offer { .. }
         | ClientMessage::SetMuted { .. }
         | ClientMessage::SetConsent { .. }
+        | ClientMessage::View { .. }
         | ClientMessage::Ping
         | ClientMessage::Leave => None,
     }
@@ -65,6 +67,7 @@ fn on_a_wall(message: &ClientMessage) -> Refusal {
         ClientMessage::Hello { .. } => Some("hello_twice"),
         ClientMessage::SetMuted { .. }
         | ClientMessage::SetConsent { .. }
+        | ClientMessage::View { .. }
         | ClientMessage::Admit { .. }
         | ClientMessage::Remove { .. }
         | ClientMessage::EndSession => Some("not_on_a_wall"),
@@ -255,6 +258,6 @@ async fn in_front_of_a_wall_nothing_is_said_to_a_room() {
     client.hello_wall(&server.issue(&claims), &wall.id.to_string(), &purpose.id.to_string()).await;
     client.hear("welcome_wall").await;
     let whom = ParticipantId::generate().to_string();
-    assert_eq!(says_what_is_refused(&mut client, &whom, on_a_wall).await, 6);
+    assert_eq!(says_what_is_refused(&mut client, &whom, on_a_wall).await, 7);
     is_left_alone(&mut client).await;
 }

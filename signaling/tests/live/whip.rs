@@ -376,6 +376,7 @@ fn every_test_that_the_table_names_is_there() {
         include_str!("sessions.rs"),
         include_str!("../../../crates/engine/tests/hostile.rs"),
         include_str!("../../../crates/peer/src/peer/restart_tests.rs"),
+        include_str!("../../../crates/peer/tests/answers.rs"),
         include_str!("../../../crates/peer/src/sdpfrag.rs"),
     ];
     let quoted = table.split('`').skip(1).step_by(2);

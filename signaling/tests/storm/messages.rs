@@ -150,6 +150,7 @@ fn offers() -> Vec<String> {
         .collect();
     for recorded in [
         include_str!("../../../crates/peer/tests/offers/chromium-156.sdp"),
+        include_str!("../../../crates/peer/tests/offers/chromium-layers.sdp"),
         include_str!("../../../crates/peer/tests/offers/aiortc-1.16.sdp"),
     ] {
         offers.push(recorded.to_owned());
@@ -196,6 +197,7 @@ async fn socket(
             let good = [
                 json!({ "type": "set_consent", "record": true }),
                 json!({ "type": "set_muted", "kind": "audio", "muted": true }),
+                json!({ "type": "view", "tiles": [{ "participant_id": RoomId::generate(), "height": 180 }] }),
                 json!({ "type": "offer", "offer_id": 1, "sdp": "v=0" }),
                 json!({ "type": "admit", "participant_id": RoomId::generate().to_string() }),
             ];

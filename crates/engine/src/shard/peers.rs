@@ -32,6 +32,8 @@ const RETRANSMIT_AGAIN: Duration = Duration::from_millis(20);
 const SENDER_REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How often it is decided what a line that is too narrow has to do without.
 const SHARE_OUT_EVERY: Duration = Duration::from_millis(200);
+/// A peer that offers to tell what arrives begins with it in this time, if anything comes.
+const TELLS_MAX: Duration = Duration::from_secs(10);
 /// Packets of padding at one turn: 20 Mbit/s for 5 ms.
 const PADDING_MAX: usize = 43;
 /// The first report comes soon, for it ties sound to picture.
@@ -49,6 +51,8 @@ pub(super) struct PeerEntry {
     ufrags: Vec<String>,
     sender_reports_due: Option<Instant>,
     share_out_due: Instant,
+    /// It is waited for so long for the first word of what arrives.
+    tells_until: Instant,
     retransmissions: Retransmissions,
 }
 
@@ -233,6 +237,7 @@ impl Shard {
             ufrags: Vec::with_capacity(2),
             sender_reports_due: None,
             share_out_due: now,
+            tells_until: now + TELLS_MAX,
             retransmissions: Retransmissions::new(now),
         });
         if let Some(room) = &mut self.state.rooms[room] {
@@ -321,11 +326,18 @@ impl Shard {
             let known = published.iter().find(|published| published.media == rtp.media);
             let source = known.map(|known| known.source).unwrap_or_else(|| {
                 let origin = Origin::Peer { peer: index, media: rtp.media };
-                let source = room.add_source(publisher, rtp.codec, origin, &mut events);
+                let source = room.add_source(publisher, rtp.codec, rtp.layers, origin, &mut events);
                 published.push(Published { media: rtp.media, source });
                 source
             });
-            let packet = Packet { arrival: mono_now(), seq: rtp.seq, header: &rtp.header, bytes: rtp.packet };
+            let packet = Packet {
+                now,
+                arrival: mono_now(),
+                layer: rtp.layer,
+                seq: rtp.seq,
+                header: &rtp.header,
+                bytes: rtp.packet,
+            };
             room.ingest(counters, source, &packet);
         });
         if !events.is_empty() {
@@ -350,9 +362,9 @@ impl Shard {
         let mut keyframe_count = 0;
         let published = &entry.published;
         let told = entry.peer.receive_rtcp(now, from, packet, |feedback| match feedback {
-            Feedback::SenderReport { media, ntp, rtp_timestamp } => {
+            Feedback::SenderReport { media, layer, ntp, rtp_timestamp } => {
                 if let Some(published) = published.iter().find(|published| published.media == media) {
-                    room.sender_report(now, mono_now(), published.source, ntp, rtp_timestamp);
+                    room.sender_report(now, mono_now(), published.source, layer, ntp, rtp_timestamp);
                 }
             }
             Feedback::Missing { media, seq } => {
@@ -363,7 +375,11 @@ impl Shard {
             }
             Feedback::KeyframeWanted { media } => {
                 if keyframe_count < keyframes.len() {
-                    keyframes[keyframe_count] = room.room.source_of(subscriber, SlotId(media.0));
+                    let slot = SlotId(media.0);
+                    let layers = room.room.layers_of(subscriber, slot);
+                    let layer = layers.map_or(0, |(playing, target)| playing.unwrap_or(target));
+                    keyframes[keyframe_count] =
+                        room.room.source_of(subscriber, slot).map(|source| (source, layer));
                     keyframe_count += 1;
                 }
             }
@@ -383,8 +399,8 @@ impl Shard {
             });
             self.counters.add(Counter::Retransmissions, 1);
         }
-        for source in keyframes[..keyframe_count].iter().flatten() {
-            room.request_keyframe(*source, peers);
+        for (source, layer) in keyframes[..keyframe_count].iter().flatten() {
+            room.request_keyframe(*source, *layer, peers);
         }
     }
 
@@ -423,13 +439,27 @@ impl Shard {
         let State { peers, rooms, backlog, .. } = &mut self.state;
         let Some(entry) = peers[index].as_mut().filter(|entry| now >= entry.share_out_due) else { return };
         entry.share_out_due = now + SHARE_OUT_EVERY;
-        let Some(estimate) = entry.peer.estimate() else { return };
         let Some(room) = rooms[entry.room].as_mut() else { return };
-        let subscriber = SubscriberKey(index as u32);
-        let wanted = room.room.share_out(now, subscriber, estimate.bits_per_second);
-        // With room to spare, so that what is held back comes back.
-        entry.peer.set_wanted(wanted + wanted / 4);
         let mut events = Vec::new();
+        for published in &entry.published {
+            let Some(taken) = room.room.review_layers(now, published.source) else { continue };
+            let Some(publication) = entry.peer.publication(published.media) else { continue };
+            let taken = (0..publication.layers()).filter(|layer| taken[*layer]);
+            events.push(Event::Layers {
+                room: room.id,
+                participant: entry.participant,
+                peer: entry.id,
+                taken: taken.filter_map(|layer| publication.rid(layer).map(str::to_owned)).collect(),
+            });
+        }
+        let estimate = entry.peer.estimate().map(|estimate| estimate.bits_per_second);
+        if estimate.is_some() || !entry.peer.is_to_tell() || now >= entry.tells_until {
+            // Who tells nothing about what arrives is sent all of it.
+            let bits_per_second = estimate.unwrap_or(u64::MAX);
+            let wanted = room.room.share_out(now, SubscriberKey(index as u32), bits_per_second);
+            // With room to spare, so that what is held back comes back.
+            entry.peer.set_wanted(wanted + wanted / 4);
+        }
         room.settle(peers, &mut events);
         backlog.extend(events);
     }

@@ -32,6 +32,7 @@ pub(super) fn on_the_wire<'a>(out: &hewei_sfu::Outgoing<'a>) -> hewei_peer::Outg
         marker: out.marker,
         timestamp: out.timestamp,
         payload: out.payload,
+        numbers: out.numbers,
         pad: out.pad,
         run_start: out.run_start,
     }
@@ -40,7 +41,10 @@ pub(super) fn on_the_wire<'a>(out: &hewei_sfu::Outgoing<'a>) -> hewei_peer::Outg
 /// An opened packet on its way into a room.
 #[derive(Clone, Copy)]
 pub(super) struct Packet<'a> {
+    pub(super) now: Instant,
     pub(super) arrival: MonoNs,
+    /// Of a simulcast picture.
+    pub(super) layer: usize,
     /// Extended sequence number.
     pub(super) seq: u64,
     pub(super) header: &'a rtp::Header,
@@ -95,11 +99,12 @@ impl RoomEntry {
         &mut self,
         publisher: Publisher,
         codec: Codec,
+        layers: usize,
         origin: Origin,
         events: &mut Vec<Event>,
     ) -> SourceKey {
         let track = TrackId::generate();
-        let source = self.room.add_source(publisher, track, codec);
+        let source = self.room.add_source(publisher, track, codec, layers);
         self.sources.insert(source, SourceEntry { track, publisher, codec, origin, tapped: false });
         events.push(Event::TrackStarted { room: self.id, track, publisher, codec });
         self.sync_tap();
@@ -157,7 +162,7 @@ impl RoomEntry {
 
     /// Takes a packet of a source in: into the tap, and into the room until the next flush.
     pub(super) fn ingest(&mut self, counters: &Counters, source: SourceKey, packet: &Packet<'_>) {
-        let Packet { arrival, seq, header, bytes } = *packet;
+        let Packet { now, arrival, layer, seq, header, bytes } = *packet;
         let Ok(payload) = header.payload(bytes) else { return };
         if let Some(tap) = &mut self.tap
             && let Some(entry) = self.sources.get_mut(&source)
@@ -166,14 +171,17 @@ impl RoomEntry {
             if !entry.tapped && self.room.is_recorded(source) {
                 entry.announce(tap);
             }
-            if entry.tapped && !tap.write(tap::Record::Packet { track: entry.track, arrival, rtp: bytes }) {
+            if entry.tapped
+                && self.room.records(now, source, layer, payload)
+                && !tap.write(tap::Record::Packet { track: entry.track, arrival, rtp: bytes })
+            {
                 counters.add(Counter::TapLost, 1);
             }
         }
         counters.add(Counter::RtpReceived, 1);
         self.dirty = true;
         let incoming = Incoming { seq, timestamp: header.timestamp, marker: header.marker, payload };
-        self.room.ingest(source, incoming);
+        self.room.ingest(source, layer, incoming);
     }
 
     pub(super) fn sender_report(
@@ -181,11 +189,13 @@ impl RoomEntry {
         now: Instant,
         arrival: MonoNs,
         source: SourceKey,
+        layer: usize,
         ntp: u64,
         rtp_timestamp: u32,
     ) {
-        self.room.sender_report(now, source, ntp, rtp_timestamp);
+        self.room.sender_report(now, source, layer, ntp, rtp_timestamp);
         if let Some(tap) = &mut self.tap
+            && self.room.recorder_layers(now, source).0 == layer
             && let Some(entry) = self.sources.get(&source).filter(|entry| entry.tapped)
         {
             let track = entry.track;
@@ -257,7 +267,7 @@ impl RoomEntry {
                     }
                     stays
                 });
-                let source = self.add_source(publisher, codec, Origin::Feed, events);
+                let source = self.add_source(publisher, codec, 1, Origin::Feed, events);
                 tracks.push(FeedTrack { kind: codec.kind(), source, seq: SeqExtender::default() });
             }
             source::Record::Packet { kind, arrival, rtp } => {
@@ -269,14 +279,14 @@ impl RoomEntry {
                     self.ingest(
                         counters,
                         track.source,
-                        &Packet { arrival, seq, header: &header, bytes: rtp },
+                        &Packet { now, arrival, layer: 0, seq, header: &header, bytes: rtp },
                     );
                 }
             }
             source::Record::Lost(records) => counters.add(Counter::SourceLost, records),
             source::Record::SenderReport { kind, ntp, rtp_timestamp } => {
                 if let Some(track) = tracks.iter().find(|track| track.kind == kind) {
-                    self.sender_report(now, mono_now(), track.source, ntp, rtp_timestamp);
+                    self.sender_report(now, mono_now(), track.source, 0, ntp, rtp_timestamp);
                 }
             }
         }
@@ -353,17 +363,31 @@ impl RoomEntry {
     /// Does nothing but ask for the keyframes that are wanted since the last time; what else the room has to say
     /// waits for [`RoomEntry::settle`].
     pub(super) fn request_keyframes(&mut self, peers: &mut [Option<PeerEntry>]) {
-        while let Some(source) = self.room.poll_keyframe_wanted() {
-            self.request_keyframe(source, peers);
+        while let Some((source, layer)) = self.room.poll_keyframe_wanted() {
+            self.request_keyframe(source, layer, peers);
         }
     }
 
-    /// Asks the publisher for a keyframe. A camera cannot be asked.
-    pub(super) fn request_keyframe(&self, source: SourceKey, peers: &mut [Option<PeerEntry>]) {
+    /// Asks for a keyframe for the recorder: of the layer that it takes, and of the one that it should take.
+    pub(super) fn request_recorder_keyframe(
+        &self,
+        now: Instant,
+        source: SourceKey,
+        peers: &mut [Option<PeerEntry>],
+    ) {
+        let (taken, wanted) = self.room.recorder_layers(now, source);
+        self.request_keyframe(source, wanted, peers);
+        if taken != wanted {
+            self.request_keyframe(source, taken, peers);
+        }
+    }
+
+    /// Asks the publisher for a keyframe of a layer. A camera cannot be asked.
+    pub(super) fn request_keyframe(&self, source: SourceKey, layer: usize, peers: &mut [Option<PeerEntry>]) {
         if let Some(Origin::Peer { peer, media }) = self.sources.get(&source).map(|entry| entry.origin)
             && let Some(entry) = peers.get_mut(peer as usize).and_then(Option::as_mut)
         {
-            entry.peer.request_keyframe(media);
+            entry.peer.request_keyframe(media, layer);
         }
     }
 }

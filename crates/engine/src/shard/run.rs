@@ -10,6 +10,7 @@ use std::{
 use crossbeam_channel::Receiver;
 use hewei_model::{PeerId, RoomId};
 use hewei_peer::{Identity, stun};
+use hewei_sfu::SubscriberKey;
 use ring::rand::SystemRandom;
 use socket2::SockRef;
 use tokio::sync::mpsc;
@@ -343,6 +344,14 @@ impl Shard {
                     self.close(now, index, CloseReason::ClosedByServer);
                 }
             }
+            Command::SetView { peer, view } => {
+                let index = self.state.by_id.get(&peer).copied();
+                if let (Some(index), Some(room)) =
+                    (index, room.and_then(|room| self.state.rooms[room].as_mut()))
+                {
+                    room.room.set_view(SubscriberKey(index), view);
+                }
+            }
             Command::SetAudience { publisher, kind, audience, done } => {
                 let State { peers, rooms, backlog, .. } = &mut self.state;
                 if let Some(room) = room.and_then(|room| rooms[room].as_mut()) {
@@ -363,7 +372,7 @@ impl Shard {
                 if let Some(room) = room.and_then(|room| rooms[room].as_mut())
                     && let Some(source) = room.room.source_by_track(track)
                 {
-                    room.request_keyframe(source, peers);
+                    room.request_recorder_keyframe(now, source, peers);
                 }
             }
             Command::OpenSource { publisher, reader } => {

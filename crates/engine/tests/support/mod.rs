@@ -45,6 +45,16 @@ pub struct Client {
 impl Client {
     /// Offers, and goes through ICE and DTLS until media may flow.
     pub async fn join(engine: &Engine, room: RoomId, shape: Shape) -> Client {
+        Client::join_as(engine, room, shape, |sdp| sdp).await
+    }
+
+    /// The same with an offer that is `said` in another way.
+    pub async fn join_as(
+        engine: &Engine,
+        room: RoomId,
+        shape: Shape,
+        said: impl FnOnce(String) -> String,
+    ) -> Client {
         let track = Track { ssrc: VIDEO_SSRC, ..Track::new(Codec::Vp8) };
         let offered = Offered {
             tracks: shape.publish.then_some(track).into_iter().collect(),
@@ -55,7 +65,7 @@ impl Client {
         let mut connection =
             Connection::new(offered, Instant::now(), SystemTime::now()).expect("a certificate");
         let (participant, peer) = (ParticipantId::generate(), PeerId::generate());
-        let sdp = connection.offer();
+        let sdp = said(connection.offer());
         let offer = Offer { room, participant, peer, publish: true, fill: SlotFill::Follow, sdp };
         let answer = engine.offer(offer).await.expect("answered");
         connection.answer(Instant::now(), &answer).expect("a good answer");

@@ -153,11 +153,14 @@ impl Peer {
             .iter()
             .zip(&self.media)
             .map(|(offered, media)| match &media.used {
-                Use::Publication(publication) => offered
-                    .codecs
-                    .iter()
-                    .find(|codec| codec.codec == publication.codec)
-                    .map_or(AnsweredMedia::Refused, AnsweredMedia::Receive),
+                Use::Publication(publication) => {
+                    let layers = publication.streams.iter().filter_map(|stream| stream.rid.as_deref());
+                    let mut codecs = offered.codecs.iter();
+                    let codec = codecs.find(|codec| codec.codec == publication.codec);
+                    codec.map_or(AnsweredMedia::Refused, |codec| {
+                        AnsweredMedia::Receive(codec, layers.collect())
+                    })
+                }
                 Use::Slot(slot) => AnsweredMedia::Send {
                     codecs: &offered.codecs,
                     ssrc: slot.ssrc,
@@ -190,11 +193,15 @@ fn publication(known: Option<Use>, offered: &OfferedMedia, publish: &[Codec], le
     else {
         return Use::Unused;
     };
+    let rids = offered.layers_of(codec);
     match known {
         // A running publication keeps its counters, unless it became another stream.
         Some(Use::Publication(mut running))
             if running.payload_type == codec.payload_type
-                && (offered.ssrc.is_none() || running.ssrc == offered.ssrc) =>
+                && running.is_of(&rids)
+                && (!rids.is_empty()
+                    || offered.ssrc.is_none()
+                    || running.streams[0].ssrc == offered.ssrc) =>
         {
             running.extensions = offered.extensions;
             let given = running.red.take().map(|(_, given)| given).unwrap_or_default();
@@ -207,6 +214,7 @@ fn publication(known: Option<Use>, offered: &OfferedMedia, publish: &[Codec], le
             codec,
             offered.ssrc,
             offered.rtx_ssrc,
+            rids,
             offered.extensions,
         ))),
     }

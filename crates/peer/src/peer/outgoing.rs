@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use hewei_media::{rtcp::Writer, rtp};
+use hewei_media::{rtcp::Writer, rtp, vp8::Numbers};
 use hewei_model::Codec;
 
 use super::{CNAME, Peer, Security};
@@ -26,6 +26,8 @@ pub struct Outgoing<'a> {
     pub timestamp: u32,
     /// Payload.
     pub payload: &'a [u8],
+    /// What stands in a VP8 payload in place of its own numbers.
+    pub numbers: Numbers,
     /// Bytes of padding to add.
     pub pad: u8,
     /// The extended sequence number with which what plays now began to play.
@@ -53,6 +55,11 @@ impl Peer {
         })
     }
 
+    /// Whether the peer offered to tell what arrives and has not told anything yet.
+    pub fn is_to_tell(&self) -> bool {
+        self.bandwidth.as_ref().is_some_and(|bandwidth| !bandwidth.was_told())
+    }
+
     /// Writes and seals one packet of a slot into `out`, and returns its length. `index` is the extended outgoing
     /// sequence number, which must never repeat. `None` when the peer is not connected, does not take the codec, or
     /// `out` is too short.
@@ -65,7 +72,7 @@ impl Peer {
         out: &mut [u8],
     ) -> Option<usize> {
         let (security, slot, bandwidth) = self.sending(media)?;
-        let Outgoing { codec, marker, timestamp, payload, pad, run_start } = *packet;
+        let Outgoing { codec, marker, timestamp, payload, numbers, pad, run_start } = *packet;
         let (payload_type, red) =
             slot.offered(codec).map(|offered| (offered.payload_type, offered.red_payload_type))?;
         let head_len = head_len(slot);
@@ -86,6 +93,7 @@ impl Peer {
         rtp::write_header(out.first_chunk_mut()?, marker, payload_type, index as u16, timestamp, slot.ssrc);
         if red.is_none() {
             out[head_len..payload_end].copy_from_slice(payload);
+            renumber(codec, numbers, &mut out[head_len..payload_end]);
         }
         if pad > 0 {
             out[0] |= 0x20;
@@ -114,11 +122,12 @@ impl Peer {
         let out = out.get_mut(..len + RTP_OVERHEAD_MAX)?;
         let index = slot.rtx_seq;
         slot.rtx_seq += 1;
-        let Outgoing { marker, timestamp, payload, .. } = *packet;
+        let Outgoing { marker, timestamp, payload, numbers, .. } = *packet;
         let head = out.first_chunk_mut()?;
         rtp::write_header(head, marker, payload_type, index as u16, timestamp, slot.rtx_ssrc);
         out[head_len..head_len + 2].copy_from_slice(&seq.to_be_bytes());
         out[head_len + 2..len].copy_from_slice(payload);
+        renumber(packet.codec, numbers, &mut out[head_len + 2..len]);
         number(now, slot, bandwidth, out)?;
         Some(security.sealer.seal_rtp(out, head_len, len, slot.rtx_ssrc, index))
     }
@@ -184,6 +193,12 @@ impl Peer {
     ) -> Option<(&mut Security, &mut Slot, Option<&mut Box<Bandwidth>>)> {
         let Use::Slot(slot) = &mut self.media.get_mut(usize::from(media.0))?.used else { return None };
         Some((self.security.as_mut()?, slot, self.bandwidth.as_mut()))
+    }
+}
+
+fn renumber(codec: Codec, numbers: Numbers, payload: &mut [u8]) {
+    if codec == Codec::Vp8 {
+        numbers.write(payload);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hewei_media::rtp;
+use hewei_media::{rtp, vp8::Numbers};
 use hewei_model::Codec;
 use proptest::prelude::*;
 use rtc_srtp::{context::Context, protection_profile::ProtectionProfile};
@@ -307,7 +307,15 @@ proptest! {
                 Step::Retransmit => {
                     let mut out = [0; 1_200];
                     let (codec, payload) = (Codec::H264, &[1, 2, 3][..]);
-                    let packet = Outgoing { codec, marker: true, timestamp: 6, payload, pad: 0, run_start: 0 };
+                    let packet = Outgoing {
+                        codec,
+                        marker: true,
+                        timestamp: 6,
+                        payload,
+                        numbers: Numbers::default(),
+                        pad: 0,
+                        run_start: 0,
+                    };
                     let len = world.peer.seal_rtx(world.now, slot, 5, &packet, &mut out).expect("fits");
                     let number = u16::from_be_bytes([out[2], out[3]]);
                     prop_assert!(rtx.is_none_or(|before| number == before + 1));

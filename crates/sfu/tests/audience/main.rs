@@ -34,6 +34,10 @@ pub struct Tally {
     moves: u64,
     tracks: u64,
     switches: u64,
+    layers: u64,
+    lines: u64,
+    held: u64,
+    recorder_layers: u64,
     taken_in: u64,
     forwarded: u64,
     to_nobody: u64,
@@ -52,7 +56,7 @@ impl fmt::Display for Tally {
 }
 
 impl Tally {
-    fn rows(&self) -> [(&'static str, u64); 13] {
+    fn rows(&self) -> [(&'static str, u64); 17] {
         [
             ("steps", self.steps),
             ("joins", self.joins),
@@ -61,6 +65,10 @@ impl Tally {
             ("moves between groups", self.moves),
             ("tracks begun", self.tracks),
             ("slots in which something else played", self.switches),
+            ("slots in which another layer played", self.layers),
+            ("lines shared out", self.lines),
+            ("pictures held back", self.held),
+            ("layers that the recorder went to", self.recorder_layers),
             ("packets taken in", self.taken_in),
             ("packets forwarded", self.forwarded),
             ("packets taken in that were for nobody", self.to_nobody),
@@ -97,10 +105,10 @@ fn what_was_said_before_somebody_was_let_in_is_not_sent_to_them() {
     let offer = SlotOffer { id: slot, kind: MediaKind::Audio, codecs: vec![Codec::Opus] };
     room.set_slots(viewer, vec![offer], |_| 40);
     room.set_ready(viewer);
-    let source = room.add_source(publisher, TrackId::generate(), Codec::Opus);
+    let source = room.add_source(publisher, TrackId::generate(), Codec::Opus, 1);
     let take = |room: &mut Room, seq: u64| {
         let payload = seq.to_be_bytes();
-        assert!(room.ingest(source, Incoming { seq, timestamp: 0, marker: false, payload: &payload }));
+        assert!(room.ingest(source, 0, Incoming { seq, timestamp: 0, marker: false, payload: &payload }));
     };
     let flush = |room: &mut Room| {
         let mut sent = Vec::new();

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use hewei_model::{Audience, CameraId, Codec, MediaKind, ParticipantId, Publisher};
 use hewei_sfu::{Fill, Outgoing, SlotId, SourceKey};
 
+/// Of the lowest layer's pictures; each layer's is twice as high.
+pub const HEIGHT: u16 = 64;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     Person(u32),
@@ -59,8 +62,9 @@ impl Wish {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
+    pub layer: usize,
     pub seq: u64,
     pub keyframe: bool,
 }
@@ -70,6 +74,13 @@ pub struct Source {
     pub key: SourceKey,
     pub who: Who,
     pub codec: Codec,
+    /// One, or those of a simulcast picture.
+    pub layers: Vec<Layer>,
+    /// The layer that the recorder takes.
+    pub recorder: Option<usize>,
+}
+
+pub struct Layer {
     /// The highest number so far.
     pub seq: u64,
     /// Numbers that were passed over and may still come.
@@ -84,14 +95,14 @@ pub struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     pub source: u32,
-    pub seq: u64,
-    pub keyframe: bool,
+    pub packet: Packet,
     pub timestamp: u32,
 }
 
-/// One source playing in a slot without interruption, from a keyframe on.
+/// One layer of a source playing in a slot without interruption, from a keyframe on.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
+    pub layer: usize,
     pub first_seq: u64,
     pub highest_seq: u64,
 }
@@ -100,6 +111,9 @@ pub struct Slot {
     pub kind: MediaKind,
     pub codecs: Vec<Codec>,
     pub playing: Option<u32>,
+    /// By the room: the layer that shall play, and that nothing is sent, since the line is too narrow.
+    pub target: usize,
+    pub held: bool,
     /// Packets that the room had taken in when it began to play.
     pub since: u64,
     pub run: Option<Run>,
@@ -138,6 +152,8 @@ pub struct Model {
     pub last_source: u32,
     /// Packets taken in.
     pub taken: u64,
+    /// How often a slot went from one layer to another.
+    pub layer_switches: u64,
 }
 
 impl Model {
@@ -176,22 +192,33 @@ impl Model {
         for (sink_key, sink) in self.sinks.iter_mut().filter(|(_, sink)| sink.ready) {
             for (slot_key, slot) in &mut sink.slots {
                 let Some(source) = slot.playing else { continue };
-                let source_entry = &self.sources[&source];
-                for packet in &source_entry.pending {
+                // Of one batch the highest layer comes first.
+                let layers = &self.sources[&source].layers;
+                let pending = layers.iter().rev().flat_map(|layer| &layer.pending);
+                for packet in pending.filter(|_| !slot.held) {
+                    let layer = packet.layer;
                     // Said before: not for who came later.
-                    if source_entry.taken[&packet.seq].0 < slot.since {
+                    if layers[layer].taken[&packet.seq].0 < slot.since {
                         continue;
                     }
                     // Nobody's receiver follows a leap within a stream; it goes on at a keyframe.
-                    if slot.run.is_some_and(|run| packet.seq > run.highest_seq + 1_001) {
+                    let of_it = |run: Run| run.layer == layer;
+                    if slot.run.is_some_and(|run| of_it(run) && packet.seq > run.highest_seq + 1_001) {
                         slot.run = None;
                     }
-                    let begins = slot.run.is_none();
+                    let begins = !slot.run.is_some_and(of_it);
+                    // Another layer plays only when it shall, or is lower and nothing plays yet.
+                    if begins && layer != slot.target && (slot.run.is_some() || layer > slot.target) {
+                        continue;
+                    }
                     if begins && !packet.keyframe {
                         continue;
                     }
-                    let new = Run { first_seq: packet.seq, highest_seq: packet.seq };
-                    let run = slot.run.get_or_insert(new);
+                    if begins {
+                        self.layer_switches += u64::from(slot.run.is_some());
+                        slot.run = Some(Run { layer, first_seq: packet.seq, highest_seq: packet.seq });
+                    }
+                    let Some(run) = &mut slot.run else { continue };
                     if packet.seq < run.first_seq {
                         continue;
                     }
@@ -200,32 +227,34 @@ impl Model {
                 }
             }
         }
-        self.sources.values_mut().for_each(|source| source.pending.clear());
+        let layers = self.sources.values_mut().flat_map(|source| &mut source.layers);
+        layers.for_each(|layer| layer.pending.clear());
         due
     }
 
     /// A packet that goes out must go to somebody who may have it, now.
     pub fn admit(&self, out: &Outgoing<'_>, payload: &[u8]) -> Sent {
-        let (source, seq, keyframe) = read_payload(payload);
+        let (source, packet) = read_payload(payload);
         let (sink_key, slot_key) = (out.subscriber.0, out.slot.0);
         let sink = self.sinks.get(&sink_key).unwrap_or_else(|| panic!("a packet for {sink_key}, who left"));
         assert!(self.sources.contains_key(&source), "{sink_key} got a packet of {source}, which has ended");
         assert!(
             self.may_hear(sink.person, source),
-            "{sink_key} got packet {seq} of {source} and is not in its audience"
+            "{sink_key} got {packet:?} of {source} and is not in its audience"
         );
         assert!(self.wants(sink, source), "{sink_key} got a packet of {source} and did not ask for it");
         let slot = sink.slots.get(&slot_key).unwrap_or_else(|| panic!("{sink_key} has no slot {slot_key}"));
         let codec = self.sources[&source].codec;
         assert_eq!(out.codec, codec);
         assert!(slot.codecs.contains(&codec), "{codec} in slot {slot_key}, which cannot have it");
-        assert_eq!(payload, write_payload(source, codec, seq, keyframe), "the content is another");
-        Sent { source, seq, keyframe, timestamp: out.timestamp }
+        assert!(!slot.held, "{sink_key} got {packet:?} of {source}, which is held back");
+        assert_eq!(payload, write_payload(source, codec, packet), "the content is another");
+        Sent { source, packet, timestamp: out.timestamp }
     }
 
     /// Takes down what went out by a flush. Numbers only go up, and none is used twice.
     pub fn note(&mut self, due: &Due, index: u64, sent: Sent) {
-        assert_eq!((sent.source, sent.seq, sent.keyframe), (due.source, due.packet.seq, due.packet.keyframe));
+        assert_eq!((sent.source, sent.packet), (due.source, due.packet));
         let sink = self.sinks.get_mut(&due.sink).expect("it was admitted");
         let slot = sink.slots.get_mut(&due.slot).expect("it was admitted");
         if due.begins {
@@ -234,10 +263,10 @@ impl Model {
                 "number {index} is not above {:?}",
                 slot.highest
             );
-            slot.base = (sent.seq, index);
+            slot.base = (sent.packet.seq, index);
         }
         let (first_seq, first_index) = slot.base;
-        assert_eq!(index - first_index, sent.seq - first_seq, "holes are the subscriber's to see");
+        assert_eq!(index - first_index, sent.packet.seq - first_seq, "holes are the subscriber's to see");
         assert_eq!(slot.sent.insert(index, sent), None, "number {index} twice");
         slot.highest = slot.highest.max(Some(index));
     }
@@ -247,35 +276,42 @@ impl Model {
         let slot = self.sinks.get(&sink)?.slots.get(&slot.0)?;
         let highest = slot.highest?;
         let index = highest.checked_sub(u64::from((highest as u16).wrapping_sub(asked)))?;
-        let (playing, _) = (slot.playing?, slot.run?);
-        let source = &self.sources[&playing];
+        let (playing, run) = (slot.playing?, slot.run?);
+        let layer = &self.sources[&playing].layers[run.layer];
         let (first_seq, first_index) = slot.base;
-        let (at, packet) = source.taken.get(&(first_seq + index.checked_sub(first_index)?))?;
+        let (at, packet) = layer.taken.get(&(first_seq + index.checked_sub(first_index)?))?;
         let sent = slot.sent.get(&index);
-        assert!(sent.is_none_or(|sent| (sent.source, sent.seq) == (playing, packet.seq)));
+        assert!(sent.is_none_or(|sent| (sent.source, sent.packet) == (playing, *packet)));
         // Less than what is remembered of any source.
-        (*at >= slot.since).then_some((index, playing, *packet, source.seq - packet.seq < 100))
+        (*at >= slot.since).then_some((index, playing, *packet, layer.seq - packet.seq < 100))
     }
 }
 
 /// A payload that tells its source and number, of a length of its own.
-pub fn write_payload(source: u32, codec: Codec, seq: u64, keyframe: bool) -> Vec<u8> {
+pub fn write_payload(source: u32, codec: Codec, packet: Packet) -> Vec<u8> {
+    let Packet { layer, seq, keyframe } = packet;
     let mut payload = match (codec, keyframe) {
-        (Codec::Vp8, true) => vec![0x10, 0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 64, 0, 64, 0],
+        (Codec::Vp8, true) => {
+            let [low, high] = (HEIGHT << layer).to_le_bytes();
+            vec![0x10, 0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 64, 0, low, high]
+        }
         (Codec::Vp8, false) => vec![0x10, 0x11, 0x02, 0x00],
         (Codec::H264, true) => vec![0x65, 0x88],
         (Codec::H264, false) => vec![0x41, 0x88],
         _ => vec![0x78],
     };
     payload.resize(payload.len() + (seq % 23) as usize, seq as u8);
-    payload.push(u8::from(keyframe));
+    payload.extend([layer as u8, u8::from(keyframe)]);
     payload.extend(source.to_be_bytes());
     payload.extend(seq.to_be_bytes());
     payload
 }
 
-fn read_payload(payload: &[u8]) -> (u32, u64, bool) {
+fn read_payload(payload: &[u8]) -> (u32, Packet) {
     let (rest, seq) = payload.split_last_chunk().expect("it has a number");
     let (rest, source) = rest.split_last_chunk().expect("it has a source");
-    (u32::from_be_bytes(*source), u64::from_be_bytes(*seq), rest.last() == Some(&1))
+    let (_, [layer, keyframe]) = rest.split_last_chunk().expect("it has a layer");
+    let packet =
+        Packet { layer: usize::from(*layer), seq: u64::from_be_bytes(*seq), keyframe: *keyframe == 1 };
+    (u32::from_be_bytes(*source), packet)
 }

@@ -13,7 +13,7 @@ use hewei_sfu::{Incoming, Room, SlotId, SlotOffer, SubscriberKey};
 
 use crate::{
     Tally,
-    model::{Model, Packet, Set, Sink, Slot, Source, Who, Wish, participant, write_payload},
+    model::{Layer, Model, Packet, Set, Sink, Slot, Source, Who, Wish, participant, write_payload},
     noise::Noise,
 };
 
@@ -27,13 +27,14 @@ const CODECS: [Codec; 4] = [Codec::Vp8, Codec::H264, Codec::Opus, Codec::Pcma];
 const KINDS: [MediaKind; 2] = [MediaKind::Audio, MediaKind::Video];
 /// How late a packet may be, in packets.
 const LATE_MAX: u64 = 500;
+const LINE_STAYS: Duration = Duration::from_millis(1_100);
 const STEP_TIME: Duration = Duration::from_millis(7);
 /// The clock of a source tells which source it is: it runs from so many seconds times its number.
 const CLOCK_S: u64 = 4_096;
 
 type Offers = BTreeMap<u16, (MediaKind, Vec<Codec>)>;
 
-/// What can happen in a room. Whatever is added to the room (layers that switch, say) gets a step here, a weight in
+/// What can happen in a room. Whatever is added to the room gets a step here, a weight in
 /// `draw` and its meaning in `take`; everything else follows.
 #[derive(Debug, Clone)]
 enum Step {
@@ -55,6 +56,7 @@ enum Step {
     Begin {
         who: Who,
         codec: Codec,
+        layers: usize,
     },
     End {
         source: u32,
@@ -87,6 +89,17 @@ enum Step {
     Clock {
         source: u32,
     },
+    /// How high somebody draws the pictures, what their line takes, in bits a second, and whether it stays so for a while.
+    Line {
+        sink: u32,
+        tiles: Vec<(Who, u16)>,
+        bits: u64,
+        stays: bool,
+    },
+    /// Whether all the layers of a source have to be sent.
+    Review {
+        source: u32,
+    },
 }
 
 pub struct World {
@@ -99,6 +112,8 @@ pub struct World {
     now: Instant,
     group: BTreeSet<u32>,
     switches: u64,
+    /// Of which layers of which sources a keyframe is wanted.
+    asked: BTreeSet<(u32, usize)>,
 }
 
 impl Drop for World {
@@ -122,6 +137,7 @@ impl World {
             now: Instant::now(),
             group: BTreeSet::new(),
             switches: 0,
+            asked: BTreeSet::new(),
         }
     }
 
@@ -138,6 +154,7 @@ impl World {
         }
         tally.steps += self.step;
         tally.switches += self.switches;
+        tally.layers += self.model.layer_switches;
     }
 
     fn take(&mut self, step: Step, tally: &mut Tally) {
@@ -163,17 +180,18 @@ impl World {
                 self.remove_sink(sink);
             }
             Step::Offer { sink, offers } => self.offer(sink, offers),
-            Step::Begin { who, codec } => {
+            Step::Begin { who, codec, layers } => {
                 tally.tracks += 1;
-                self.begin_source(who, codec);
+                self.begin_source(who, codec, layers);
             }
             Step::End { source } => self.end_source(source),
             Step::Restart { source } => {
                 tally.tracks += 1;
-                let (who, codec) = (self.model.sources[&source].who, self.model.sources[&source].codec);
+                let before = &self.model.sources[&source];
+                let (who, codec, layers) = (before.who, before.codec, before.layers.len());
                 self.end_source(source);
                 self.settle(None);
-                self.begin_source(who, codec);
+                self.begin_source(who, codec, layers);
             }
             Step::Audience { who, kind, set } => {
                 tally.audiences += 1;
@@ -205,6 +223,20 @@ impl World {
                 }
             }
             Step::Clock { source } => self.clock(source),
+            Step::Line { sink, tiles, bits, stays } => {
+                tally.lines += 1;
+                let view = tiles.into_iter().map(|(who, height)| (who.publisher(), height)).collect();
+                self.room.set_view(SubscriberKey(sink), view);
+                if stays {
+                    self.room.share_out(self.now, SubscriberKey(sink), bits);
+                    self.settle(None);
+                    self.now += LINE_STAYS;
+                }
+                self.room.share_out(self.now, SubscriberKey(sink), bits);
+                tally.held +=
+                    self.room.playing(SubscriberKey(sink)).filter(|playing| playing.held).count() as u64;
+            }
+            Step::Review { source } => self.review(source),
         }
         self.settle(asked);
     }
@@ -237,6 +269,8 @@ impl World {
                 kind,
                 codecs: Vec::new(),
                 playing: None,
+                target: 0,
+                held: false,
                 since: 0,
                 run: None,
                 base: (0, 0),
@@ -247,17 +281,20 @@ impl World {
         }
     }
 
-    fn begin_source(&mut self, who: Who, codec: Codec) {
+    fn begin_source(&mut self, who: Who, codec: Codec, layers: usize) {
         let track = TrackId::generate();
-        let key = self.room.add_source(who.publisher(), track, codec);
+        let key = self.room.add_source(who.publisher(), track, codec, layers);
         assert_eq!(self.room.source_by_track(track), Some(key));
         self.model.last_source += 1;
         let number = self.model.last_source;
-        let seq = 70_000 + u64::from(self.noise.below(70_000));
-        self.model.sources.insert(
-            number,
-            Source { key, who, codec, seq, holes: Vec::new(), pending: Vec::new(), taken: HashMap::new() },
-        );
+        let mut layer = || Layer {
+            seq: 70_000 + u64::from(self.noise.below(70_000)),
+            holes: Vec::new(),
+            pending: Vec::new(),
+            taken: HashMap::new(),
+        };
+        let layers = (0..layers).map(|_| layer()).collect();
+        self.model.sources.insert(number, Source { key, who, codec, layers, recorder: None });
         assert_eq!(self.model.by_key.insert(key, number), None, "a key twice");
     }
 
@@ -289,25 +326,36 @@ impl World {
 
     fn ingest(&mut self, number: u32, packet: Packet, tally: &mut Tally) {
         let Some(source) = self.model.sources.get_mut(&number) else { return };
-        let Packet { seq, keyframe } = packet;
-        let payload = write_payload(number, source.codec, seq, keyframe);
+        let seq = packet.seq;
+        let payload = write_payload(number, source.codec, packet);
         let incoming = Incoming { seq, timestamp: timestamp(seq), marker: true, payload: &payload };
-        let taken = self.room.ingest(source.key, incoming);
-        if seq <= source.seq && !source.holes.contains(&seq) {
+        if self.room.records(self.now, source.key, packet.layer, &payload)
+            && source.recorder != Some(packet.layer)
+        {
+            assert!(
+                packet.keyframe || source.layers.len() == 1,
+                "the recorder goes to {packet:?} of {number}"
+            );
+            tally.recorder_layers += u64::from(source.recorder.is_some());
+            source.recorder = Some(packet.layer);
+        }
+        let taken = self.room.ingest(source.key, packet.layer, incoming);
+        let layer = &mut source.layers[packet.layer];
+        if seq <= layer.seq && !layer.holes.contains(&seq) {
             assert!(!taken, "packet {seq} of {number} was taken in twice");
             return;
         }
         assert!(taken, "packet {seq} of {number} was not taken in");
-        assert!(!self.room.ingest(source.key, incoming), "a copy was taken in");
+        assert!(!self.room.ingest(source.key, packet.layer, incoming), "a copy was taken in");
         tally.taken_in += 1;
-        source.holes.retain(|hole| *hole != seq);
-        if seq > source.seq {
-            source.holes.extend((source.seq + 1..seq).rev().take(4));
-            source.holes.retain(|hole| seq - hole < LATE_MAX);
-            source.seq = seq;
+        layer.holes.retain(|hole| *hole != seq);
+        if seq > layer.seq {
+            layer.holes.extend((layer.seq + 1..seq).rev().take(4));
+            layer.holes.retain(|hole| seq - hole < LATE_MAX);
+            layer.seq = seq;
         }
-        source.pending.push(packet);
-        source.taken.insert(seq, (self.model.taken, packet));
+        layer.pending.push(packet);
+        layer.taken.insert(seq, (self.model.taken, packet));
         self.model.taken += 1;
         let (person, recorded) = (source.who, self.model.is_recorded(&self.model.sources[&number]));
         tally.recorded += u64::from(recorded);

@@ -22,6 +22,8 @@ use crate::{
 
 /// An answer takes a millisecond; a shard that needs this long will not give one.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Tiles of a view: as many pictures as one browser takes at the most.
+const TILES_MAX: usize = 64;
 /// WHIP and WHEP clients a room.
 const HTTP_SESSIONS_MAX: usize = 32;
 /// Of one token, so that nobody takes all places.
@@ -59,6 +61,7 @@ pub(in crate::live) fn room_of(event: &Event) -> RoomId {
         | Event::TrackStarted { room, .. }
         | Event::TrackEnded { room, .. }
         | Event::Slots { room, .. }
+        | Event::Layers { room, .. }
         | Event::NeedSlots { room, .. } => *room,
     }
 }
@@ -75,6 +78,20 @@ impl Room {
             Offer { room: self.info.id, participant, peer, publish: true, fill: SlotFill::Follow, sdp };
         let sdp = answer(&self.shared, offer).await?;
         self.tell(self.out_of(participant), ServerMessage::Answer { offer_id, sdp });
+        Ok(())
+    }
+
+    /// How large a browser draws the others. Says nothing of who may be seen: that is the audiences' alone.
+    pub(super) fn view(&self, peer: PeerId, tiles: Vec<ws::Tile>) -> Result<(), Problem> {
+        if tiles.len() > TILES_MAX {
+            return Err(problems::malformed("A view has at most 64 tiles."));
+        }
+        let tile = |tile: ws::Tile| {
+            let id = tile.participant_id.parse().map(Publisher::Participant);
+            id.map(|publisher| (publisher, tile.height)).map_err(|_| problems::nobody())
+        };
+        let view = tiles.into_iter().map(tile).collect::<Result<_, _>>()?;
+        self.shared.engine.set_view(self.info.id, peer, view);
         Ok(())
     }
 
@@ -221,6 +238,11 @@ impl Room {
             Event::Slots { peer, slots, .. } => {
                 let out = self.out_of_peer(peer);
                 self.tell(out, plan(slots));
+            }
+            Event::Layers { peer, taken, .. } => {
+                // A WHIP client has nobody to tell, and goes on with all of them.
+                let out = self.out_of_peer(peer);
+                self.tell(out, ServerMessage::Layers { taken });
             }
             Event::NeedSlots { peer, audio, video, .. } => {
                 let out = self.out_of_peer(peer);

@@ -26,6 +26,7 @@ impl Room {
             ClientMessage::Offer { offer_id, sdp } => self.offer(peer, offer_id, sdp).await,
             ClientMessage::SetMuted { kind, muted } => self.set_muted(peer, kind, muted),
             ClientMessage::SetConsent { record } => self.set_consent(peer, record).await,
+            ClientMessage::View { tiles } => self.view(peer, tiles),
             ClientMessage::Admit { participant_id } => {
                 let leader = self.must_lead(peer)?;
                 self.admit(leader, parse(&participant_id)?).await

@@ -746,6 +746,11 @@ export interface components {
             /** @enum {string} */
             type: "set_consent";
         } | {
+            /** @description At most 64. */
+            tiles: components["schemas"]["Tile"][];
+            /** @enum {string} */
+            type: "view";
+        } | {
             /** @description Who. */
             participant_id: string;
             /** @enum {string} */
@@ -1347,6 +1352,11 @@ export interface components {
             /** @enum {string} */
             type: "slots";
         } | {
+            /** @description Their names (RID, RFC 8851). */
+            taken: string[];
+            /** @enum {string} */
+            type: "layers";
+        } | {
             /** @description How many in all. */
             slots: components["schemas"]["SlotCount"];
             /** @enum {string} */
@@ -1454,6 +1464,16 @@ export interface components {
              * @description Picture.
              */
             video: number;
+        };
+        /** @description How large a picture is drawn. */
+        Tile: {
+            /**
+             * Format: int32
+             * @description Pixels of the screen; 0 when it is not to be seen.
+             */
+            height: number;
+            /** @description Whose picture. */
+            participant_id: string;
         };
         /**
          * @description How a verification ended.

@@ -57,6 +57,7 @@ export type Slot = Schemas['Slot']
 export type SlotCount = Schemas['SlotCount']
 /** One sign-in at one browser. */
 export type StaffSession = Schemas['Session']
+export type Tile = Schemas['Tile']
 export type Verdict = Schemas['Verdict']
 export type Verification = Schemas['Verification']
 export type Wall = Schemas['Wall']

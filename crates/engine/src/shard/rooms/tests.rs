@@ -85,7 +85,7 @@ impl Tapped {
     }
 
     fn begin(&mut self, publisher: Publisher, codec: Codec) -> TrackId {
-        let key = self.room.add_source(publisher, codec, Origin::Feed, &mut Vec::new());
+        let key = self.room.add_source(publisher, codec, 1, Origin::Feed, &mut Vec::new());
         let track = self.room.sources[&key].track;
         self.sources.push((key, track, publisher, codec));
         track
@@ -107,7 +107,14 @@ impl Tapped {
         bytes.extend(track.as_u128().to_be_bytes());
         bytes.resize(bytes.len() + len, self.seq as u8);
         let header = rtp::Header::parse(&bytes).expect("it is a packet");
-        let packet = Packet { arrival: mono_now(), seq: u64::from(self.seq), header: &header, bytes: &bytes };
+        let packet = Packet {
+            now: Instant::now(),
+            arrival: mono_now(),
+            layer: 0,
+            seq: u64::from(self.seq),
+            header: &header,
+            bytes: &bytes,
+        };
         self.room.ingest(&self.counters, key, &packet);
         bytes
     }
@@ -171,7 +178,7 @@ fn the_tap_gets_what_the_recorder_may_have_and_nothing_else() {
             }
             300..400 if there => {
                 let (key, track, publisher, codec) = tapped.sources[source];
-                tapped.room.sender_report(Instant::now(), MonoNs(0), key, 1, 2);
+                tapped.room.sender_report(Instant::now(), MonoNs(0), key, 0, 1, 2);
                 if tapped.may(publisher, codec) {
                     expected.push(Told::Report(track));
                 }

@@ -49,10 +49,7 @@ impl World {
         let sent = self.model.admit(&out, out.payload);
         let (index, source, packet, _) =
             may.unwrap_or_else(|| panic!("{sink} is sent again {sent:?}, which was never for it"));
-        assert_eq!(
-            (out.index, sent.source, sent.seq, sent.keyframe),
-            (index, source, packet.seq, packet.keyframe)
-        );
+        assert_eq!((out.index, sent.source, sent.packet), (index, source, packet));
         let before = self.model.sinks[&sink].slots[&slot.0].sent.get(&index);
         assert!(before.is_none_or(|before| *before == sent), "{before:?} became {sent:?} by the same number");
         tally.sent_again += 1;
@@ -61,7 +58,9 @@ impl World {
     /// The clock of a source reaches those in whose slots it plays.
     pub(super) fn clock(&mut self, source: u32) {
         let key = self.model.sources[&source].key;
-        self.room.sender_report(self.now, key, (u64::from(source) * CLOCK_S) << 32, 0);
+        for layer in 0..self.model.sources[&source].layers.len() {
+            self.room.sender_report(self.now, key, layer, (u64::from(source) * CLOCK_S) << 32, 0);
+        }
         for (sink, state) in &self.model.sinks {
             for (id, slot) in &state.slots {
                 let clock = self.room.slot_clock(self.now, SubscriberKey(*sink), SlotId(*id));
@@ -74,12 +73,30 @@ impl World {
         }
     }
 
+    /// A layer that somebody takes has to be sent, and the lowest always.
+    pub(super) fn review(&mut self, source: u32) {
+        let key = self.model.sources[&source].key;
+        let Some(sent) = self.room.review_layers(self.now, key) else { return };
+        assert!(sent[0], "the lowest layer of {source} need not be sent");
+        let slots = self.model.sinks.values().flat_map(|sink| sink.slots.values());
+        for slot in slots.filter(|slot| slot.playing == Some(source) && !slot.held) {
+            assert!(sent[slot.target], "layer {} of {source} is taken and need not be sent", slot.target);
+            assert!(
+                slot.run.is_none_or(|run| sent[run.layer]),
+                "{:?} of {source} need not be sent",
+                slot.run
+            );
+        }
+    }
+
     /// After every change: what plays is what may play, what may play and has a slot does, the recorder keeps what it
     /// may, and who has to know is told. A keyframe of `asked` has to be wanted.
     pub(super) fn settle(&mut self, asked: Option<u32>) {
         let mut wanted: HashSet<u32> = HashSet::new();
-        while let Some(key) = self.room.poll_keyframe_wanted() {
+        let mut layers = HashSet::new();
+        while let Some((key, layer)) = self.room.poll_keyframe_wanted() {
             wanted.insert(self.model.by_key[&key]);
+            layers.insert((self.model.by_key[&key], layer));
         }
         let mut told = HashSet::new();
         while let Some(output) = self.room.poll_output() {
@@ -93,7 +110,8 @@ impl World {
                 }
             }
         }
-        let changed = self.observe();
+        self.asked.extend(&layers);
+        let changed = self.observe(&layers);
         for (sink, playing) in changed {
             assert!(told.contains(&sink), "{sink} is not told that its slots changed");
             let video = playing.filter(|source| self.model.sources[source].codec.kind() == MediaKind::Video);
@@ -116,8 +134,9 @@ impl World {
         }
     }
 
-    /// Looks at what plays in each slot now. Gives the sinks where that has changed, and to what.
-    fn observe(&mut self) -> Vec<(u32, Option<u32>)> {
+    /// Looks at what plays in each slot now. Gives the sinks where that has changed, and to what. `asked` are the layers of
+    /// which a keyframe is wanted.
+    fn observe(&mut self, asked: &HashSet<(u32, usize)>) -> Vec<(u32, Option<u32>)> {
         let mut changed = Vec::new();
         for (key, sink) in &mut self.model.sinks {
             for (id, slot) in &mut sink.slots {
@@ -127,6 +146,23 @@ impl World {
                     self.switches += u64::from(slot.playing.is_some() && !slot.sent.is_empty());
                     (slot.playing, slot.run, slot.since) = (playing, None, self.model.taken);
                     changed.push((*key, playing));
+                }
+                let Some((_, target)) = self.room.layers_of(SubscriberKey(*key), SlotId(*id)) else {
+                    continue;
+                };
+                let other = std::mem::replace(&mut slot.target, target) != target;
+                if let Some(source) =
+                    playing.filter(|source| other && self.model.sources[source].layers.len() > 1)
+                {
+                    assert!(
+                        asked.contains(&(source, target)),
+                        "no keyframe of layer {target} of {source} is asked"
+                    );
+                }
+                let plan = self.room.playing(SubscriberKey(*key)).find(|playing| playing.slot.0 == *id);
+                slot.held = plan.is_some_and(|plan| plan.held);
+                if slot.held {
+                    slot.run = None;
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hewei_model::MediaKind;
 
 use super::{CAMERAS, CODECS, KINDS, LATE_MAX, Offers, PEOPLE, SINKS, SLOTS, SOURCES_MAX, Step, World};
-use crate::model::{Packet, Set, Who, Wish};
+use crate::model::{HEIGHT, Packet, Set, Who, Wish};
 
 impl World {
     /// `None` when what was drawn cannot be done just now.
@@ -33,8 +33,8 @@ impl World {
             30 => Step::Move { person: self.noise.below(PEOPLE) },
             31 => Step::Forget { who: self.who() },
             32..76 => {
-                let of: BTreeMap<_, _> = (0..=self.noise.below(3)).filter_map(|_| self.packets()).collect();
-                let of = of.into_iter().collect();
+                let of: BTreeMap<_, _> = (0..=self.noise.below(4)).filter_map(|_| self.packets()).collect();
+                let of = of.into_iter().map(|((source, _), packets)| (source, packets)).collect();
                 let meanwhile = match self.noise.below(40) {
                     0 => Some(Step::Leave { sink: self.sink()? }),
                     1 => Some(Step::End { source: self.source()? }),
@@ -44,7 +44,7 @@ impl World {
                 };
                 Step::Packets { of, meanwhile: meanwhile.map(Box::new) }
             }
-            76..98 => {
+            76..96 => {
                 // Also of those who are not there.
                 let (sink, slot) = match self.playing() {
                     Some(place) if !self.noise.once_in(3) => place,
@@ -52,7 +52,17 @@ impl World {
                 };
                 Step::Again { sink, slot, seqs: self.numbers(sink, slot) }
             }
-            _ => Step::Clock { source: self.source()? },
+            96 if self.noise.once_in(2) => Step::Clock { source: self.source()? },
+            96 => Step::Review { source: self.source()? },
+            _ => {
+                let bits = [0, 0, 300_000, 1_500_000, 10_000_000, u64::MAX];
+                Step::Line {
+                    sink: self.sink()?,
+                    tiles: self.tiles(),
+                    bits: self.noise.pick(&bits)?,
+                    stays: self.noise.once_in(2),
+                }
+            }
         })
     }
 
@@ -90,7 +100,17 @@ impl World {
     }
 
     fn begin(&mut self) -> Step {
-        Step::Begin { who: self.who(), codec: CODECS[self.noise.below(CODECS.len() as u32) as usize] }
+        let codec = CODECS[self.noise.below(CODECS.len() as u32) as usize];
+        let layers = match codec.kind() {
+            MediaKind::Video => 1 + self.noise.below(3) as usize,
+            MediaKind::Audio => 1,
+        };
+        Step::Begin { who: self.who(), codec, layers }
+    }
+
+    fn tiles(&mut self) -> Vec<(Who, u16)> {
+        let heights = [0, HEIGHT, 2 * HEIGHT, 1_000];
+        (0..self.noise.below(12)).filter_map(|_| Some((self.who(), self.noise.pick(&heights)?))).collect()
     }
 
     /// The slots of a sink, most of them as they are: some more, some fewer, some with other codecs, now and then one of
@@ -142,15 +162,25 @@ impl World {
         }
     }
 
-    /// Some packets of one source: in order but for a few, with holes, copies, and now and then a leap.
-    fn packets(&mut self) -> Option<(u32, Vec<Packet>)> {
-        let source = self.source()?;
-        let mut seq = self.model.sources[&source].seq;
+    /// Some packets of one layer of a source: in order but for a few, with holes, copies, and now and then a leap.
+    fn packets(&mut self) -> Option<((u32, usize), Vec<Packet>)> {
+        // Often what was asked for, and a keyframe then.
+        self.asked.retain(|(source, _)| self.model.sources.contains_key(source));
+        let asked = if self.noise.once_in(3) { self.asked.pop_first() } else { None };
+        let source = match asked {
+            Some((source, _)) => source,
+            None => self.source()?,
+        };
+        let layer = match asked {
+            Some((_, layer)) => layer,
+            None => self.noise.below(self.model.sources[&source].layers.len() as u32) as usize,
+        };
         let audio = self.model.sources[&source].codec.kind() == MediaKind::Audio;
-        let mut holes = self.model.sources[&source].holes.clone();
+        let mut seq = self.model.sources[&source].layers[layer].seq;
+        let mut holes = self.model.sources[&source].layers[layer].holes.clone();
         let (mut packets, mut leapt) = (Vec::new(), false);
         for _ in 0..=self.noise.below(8) {
-            let keyframe = audio || self.noise.once_in(6);
+            let keyframe = audio || (asked.is_some() && packets.is_empty()) || self.noise.once_in(6);
             let late = if self.noise.once_in(4) { self.noise.pick(&holes) } else { None };
             // Older ones are forgotten with what is remembered of the source.
             let late = late.filter(|late| seq - late < LATE_MAX);
@@ -174,9 +204,9 @@ impl World {
                     seq
                 }
             };
-            packets.push(Packet { seq: number, keyframe });
+            packets.push(Packet { layer, seq: number, keyframe });
         }
-        Some((source, packets))
+        Some(((source, layer), packets))
     }
 
     /// Numbers to ask for again: of late, of long ago, of another source's time in the slot, and any at all.
