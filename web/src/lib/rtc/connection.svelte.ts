@@ -128,6 +128,10 @@ export class Connection {
       case 'slots':
         this.#media?.setPlan(message.slots)
         break
+      case 'layers':
+        // What the browser does not take it goes on sending, as before.
+        void this.#media?.setLayers(message.taken).catch((error: unknown) => console.warn('layers:', error))
+        break
       case 'need_slots':
         this.#media?.offer(message.slots)
         break

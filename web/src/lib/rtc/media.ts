@@ -3,13 +3,15 @@
 
 import type { ClientMessage, MediaKindName, Slot, SlotCount } from '../api/types'
 import { chooseCodecs, type PreferredCodec } from './codecs'
+import { activate, encodingsFor } from './encodings'
 import { OfferQueue } from './offers'
 import { heldOwners, midsByOwner, missing } from './plan'
 
 const CONNECT_TIMEOUT_MS = 15_000
 /** A short loss heals by itself; after this long we come back on a new connection. */
 const DISCONNECTED_MAX_MS = 4_000
-const VIDEO_BITRATE_MAX = 900_000
+
+const SENDONLY: RTCRtpTransceiverInit = { direction: 'sendonly' }
 
 export interface MediaOptions {
   send(message: ClientMessage): boolean
@@ -118,6 +120,14 @@ export class Media {
     await this.#senders[kind]?.sender.replaceTrack(track)
   }
 
+  /** The layers of our picture that somebody takes: the others are not sent. */
+  async setLayers(taken: readonly string[]): Promise<void> {
+    const sender = this.#senders.video?.sender
+    if (!sender || this.#closed) return
+    const parameters = sender.getParameters()
+    if (activate(parameters.encodings, taken)) await sender.setParameters(parameters)
+  }
+
   /** Sound levels of 0..1: of each owner in the plan, and one's own under `null`. */
   async levels(): Promise<Map<string | null, number>> {
     const owners = new Map<string, string>()
@@ -150,12 +160,21 @@ export class Media {
   }
 
   #publish(kind: MediaKindName, track: MediaStreamTrack | null): void {
-    const init: RTCRtpTransceiverInit = { direction: 'sendonly' }
-    if (kind === 'video') init.sendEncodings = [{ maxBitrate: VIDEO_BITRATE_MAX }]
-    const transceiver = this.pc.addTransceiver(track ?? kind, init)
+    const transceiver = kind === 'video' ? this.#sendVideo(track) : this.pc.addTransceiver(track ?? kind, SENDONLY)
     this.#senders[kind] = transceiver
     const codecs = RTCRtpSender.getCapabilities(kind)?.codecs ?? []
     transceiver.setCodecPreferences(chooseCodecs(codecs, this.#options.codec))
+  }
+
+  #sendVideo(track: MediaStreamTrack | null): RTCRtpTransceiver {
+    const sendEncodings = encodingsFor(track?.getSettings() ?? {})
+    try {
+      return this.pc.addTransceiver(track ?? 'video', { ...SENDONLY, sendEncodings })
+    } catch {
+      // A browser that knows no simulcast takes the largest alone.
+      const { maxBitrate } = sendEncodings[sendEncodings.length - 1] ?? {}
+      return this.pc.addTransceiver(track ?? 'video', { ...SENDONLY, sendEncodings: [{ maxBitrate }] })
+    }
   }
 
   async #sendOffer(id: number): Promise<void> {

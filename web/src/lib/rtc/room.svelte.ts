@@ -5,6 +5,7 @@ import { Connection } from './connection.svelte'
 import { local } from './local.svelte'
 import type { SourceTracks } from './media'
 import { Speaking } from './speaking'
+import { View } from './view'
 
 const LEVELS_EVERY_MS = 400
 
@@ -44,6 +45,9 @@ export class RoomCall {
 
   readonly #connection: Connection
   readonly #speaking = new Speaking()
+  readonly #view = new View((tiles) => {
+    if (this.phase === 'in') this.#connection.send({ type: 'view', tiles })
+  })
   readonly #levels: ReturnType<typeof setInterval>
 
   constructor(options: RoomOptions) {
@@ -124,6 +128,11 @@ export class RoomCall {
     }
   }
 
+  /** Somebody's picture is drawn so high, in pixels of the screen; `null` when it is gone. */
+  setHeight(id: string, height: number | null): void {
+    if (id !== this.meId) this.#view.set(id, height)
+  }
+
   admit(id: string): void {
     this.#connection.send({ type: 'admit', participant_id: id })
   }
@@ -144,6 +153,7 @@ export class RoomCall {
   /** Leaves the page, not by choice of the person: the seat is kept for a while. */
   dispose(): void {
     clearInterval(this.#levels)
+    this.#view.close()
     this.#connection.close()
   }
 
@@ -192,6 +202,7 @@ export class RoomCall {
   #enter(): void {
     this.phase = 'in'
     this.outAgain = false
+    this.#view.tell()
     for (const kind of ['audio', 'video'] as const) {
       this.#applyMute(kind)
       this.#sayMuted(kind)
