@@ -1,5 +1,7 @@
 //! What time does to a room, without waiting for it: the tick is told what time it is.
 
+mod pages;
+
 use hewei_api::ws::ServerMessage;
 use hewei_model::Role;
 
@@ -54,11 +56,17 @@ impl Fixture {
     }
 
     async fn enter_as(&mut self, claims: &Claims) -> (PeerId, Reader) {
+        self.enter_by(claims, None).await
+    }
+
+    /// The same by a page that says which one it is.
+    async fn enter_by(&mut self, claims: &Claims, page: Option<Page>) -> (PeerId, Reader) {
         let (out, messages) = Outbox::new();
-        let peer = PeerId::generate();
-        self.room.enter(Entry { claims: claims.clone(), record: true, peer, out }).await.unwrap();
+        let socket = PeerId::generate();
+        let entry = Entry { claims: claims.clone(), record: true, page, socket, out };
+        self.room.enter(entry).await.unwrap();
         self.room.settle().await;
-        (peer, messages)
+        (socket, messages)
     }
 
     async fn say(&mut self, peer: PeerId, message: ClientMessage) {
@@ -313,14 +321,15 @@ async fn a_token_ends_however_many_messages_come() {
     let (out, mut messages) = Outbox::new();
     let claims = testing::claims(Role::Mediator, time::Duration::seconds(1));
     let (reply, answer) = oneshot::channel();
-    let entry = Entry { claims, record: true, peer: PeerId::generate(), out };
+    let entry = Entry { claims, record: true, page: None, socket: PeerId::generate(), out };
     assert!(room.send(Command::Enter { entry, reply }).await);
     answer.await.unwrap().unwrap();
     // Several, so that the queue never runs empty.
     let mut floods = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let room = room.clone();
-        floods.spawn(async move { while room.send(Command::Closed { peer: PeerId::generate() }).await {} });
+        let command = || Command::Closed { socket: PeerId::generate(), broken: true };
+        floods.spawn(async move { while room.send(command()).await {} });
     }
     let ended = async {
         loop {
