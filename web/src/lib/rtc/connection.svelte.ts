@@ -1,5 +1,6 @@
 // The connection of a room or wall to the server: one socket and one media connection, and coming back when either is
-// lost. Until the new one shows pictures the last pictures of the old one stay.
+// lost. Media outlive their socket if the server kept them, and look for another path. Where a new media connection is
+// needed, the last pictures of the old one stay until the new one shows some.
 
 import type { ClientMessage, MediaKindName, Participant, Problem, ServerMessage, SlotCount } from '../api/types'
 import { expose } from './debug'
@@ -44,6 +45,9 @@ export class Connection {
       hello: () => options.hello(),
       message: (message) => this.#on(message),
       lost: () => this.#onLost(),
+      networkChanged: () => {
+        if (this.#welcomed) this.#media?.restart()
+      },
     })
   }
 
@@ -51,14 +55,25 @@ export class Connection {
     return this.#media
   }
 
+  /** The server took us in before. */
+  get held(): boolean {
+    return this.#held
+  }
+
   send(message: ClientMessage): boolean {
     return this.#signal.send(message)
   }
 
-  /** The server took us in. With slots media follow; without, as in the lobby, that was all. */
-  welcomed(slots: SlotCount | null): void {
+  /** The server took us in. With slots media follow, on the connection of before if it is `resumed`; without, as in the
+   * lobby, that was all. */
+  welcomed(slots: SlotCount | null, resumed = false): void {
     this.#welcomed = this.#held = true
     this.#signal.established()
+    if (slots && resumed && this.#media) {
+      this.#media.resume(slots)
+      if (this.#media.pc.connectionState === 'connected') this.#back()
+      return
+    }
     if (slots) return this.connect(slots)
     this.#closeMedia()
     this.#back()
@@ -79,6 +94,11 @@ export class Connection {
         if (this.#media !== media) return
         this.#back()
         this.#dropOld()
+      },
+      interrupted: () => {
+        if (this.#media !== media) return
+        this.lostSince ??= Date.now()
+        if (this.#welcomed) this.#signal.doubt()
       },
       lost: (why) => {
         // Without a socket we are on the way back already, and the last pictures stay.
@@ -152,6 +172,7 @@ export class Connection {
 
   #onLost(): void {
     this.#welcomed = false
+    this.#media?.hold()
     if (this.#held) this.lostSince ??= Date.now()
   }
 

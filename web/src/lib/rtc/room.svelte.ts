@@ -42,6 +42,8 @@ export class RoomCall {
   record = $state(false)
   audioBlocked = $state(false)
 
+  /** What the server knows this page by. */
+  readonly #page = crypto.getRandomValues(new Uint32Array(4)).join('-').padStart(16, '0')
   readonly #connection: Connection
   readonly #speaking = new Speaking()
   readonly #levels: ReturnType<typeof setInterval>
@@ -52,7 +54,10 @@ export class RoomCall {
     this.#connection = new Connection({
       hello: async () => {
         const token = await options.token()
-        return { type: 'hello', token, open: { kind: 'room', room_id: options.roomId, record: this.record } }
+        const connection = this.#connection
+        const keeps_media = connection.media?.lives ?? false
+        const page = { id: this.#page, returns: connection.held, keeps_media }
+        return { type: 'hello', token, open: { kind: 'room', room_id: options.roomId, record: this.record, page } }
       },
       message: (message) => this.#on(message),
       refused: (problem) => {
@@ -161,7 +166,7 @@ export class RoomCall {
           this.phase = 'lobby'
           this.#connection.welcomed(null)
         } else {
-          this.#connection.welcomed(message.slots)
+          this.#connection.welcomed(message.slots, message.resumed)
           this.#enter()
         }
         break
