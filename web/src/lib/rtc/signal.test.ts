@@ -64,6 +64,7 @@ describe('coming back', () => {
     page = Object.assign(new EventTarget(), { visibilityState: 'visible' })
     vi.stubGlobal('window', new EventTarget())
     vi.stubGlobal('document', page)
+    vi.stubGlobal('navigator', {})
     vi.stubGlobal('location', { protocol: 'http:', host: 'here' })
     vi.stubGlobal('WebSocket', Socket)
     vi.stubGlobal('fetch', () => {
