@@ -14,6 +14,8 @@ export const en: Record<Key, string> = {
   'app.link': 'Link',
   'app.loading': 'Loading',
   'app.back_home': 'Back to home',
+  'app.page_missing': 'The page did not load',
+  'app.page_missing_text': 'The network is unsteady, or the server was just updated. Please try again.',
   'app.missing_title': 'There is no such page',
   'app.missing_text': 'The address may be incomplete. Please open the link you were given again.',
 

@@ -12,6 +12,8 @@ export const zh = {
   'app.link': '链接',
   'app.loading': '正在载入',
   'app.back_home': '回到首页',
+  'app.page_missing': '页面没有载入',
+  'app.page_missing_text': '网络不稳，或者服务器刚刚更新过。请再试一次。',
   'app.missing_title': '没有这个页面',
   'app.missing_text': '网址可能不完整。请重新打开收到的链接。',
 
