@@ -1,6 +1,6 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { defineConfig } from 'vitest/config'
-import { compress } from './compress'
+import { compress } from './compress.ts'
 
 // Where `npm run dev` finds the server.
 const server = process.env.HEWEI_DEV_SERVER ?? 'http://127.0.0.1:8080'
