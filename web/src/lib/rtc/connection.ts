@@ -17,18 +17,24 @@ export interface ConnectionOptions {
   refused(problem: Problem): void
   /** Something could not be done. */
   notice(problem: Problem): void
+  /** The state is another one: read `state`. */
+  changed(state: ConnectionState): void
   /** Own tracks, asked for at each new media connection; absent where nothing is published. */
   publish?(): Record<MediaKindName, MediaStreamTrack | null>
 }
 
-export class Connection {
+/** Never changed: another state is another object. */
+export interface ConnectionState {
   /** Since when it is lost; `null` while it holds, and before it held for the first time. */
-  lostSince = $state<number | null>(null)
+  readonly lostSince: number | null
   /** The server said that it restarts. */
-  restarting = $state(false)
+  readonly restarting: boolean
   /** What plays now, by participant or camera. */
-  tracks = $state.raw<Map<string, SourceTracks>>(new Map())
+  readonly tracks: ReadonlyMap<string, SourceTracks>
+}
 
+export class Connection {
+  #state: ConnectionState = { lostSince: null, restarting: false, tracks: new Map() }
   readonly #options: ConnectionOptions
   readonly #signal: Signal
   #media: Media | null = null
@@ -49,6 +55,10 @@ export class Connection {
         if (this.#welcomed) this.#media?.restart()
       },
     })
+  }
+
+  get state(): ConnectionState {
+    return this.#state
   }
 
   get media(): Media | null {
@@ -97,7 +107,7 @@ export class Connection {
       },
       interrupted: () => {
         if (this.#media !== media) return
-        this.lostSince ??= Date.now()
+        this.#lose()
         if (this.#welcomed) this.#signal.doubt()
       },
       lost: (why) => {
@@ -109,7 +119,7 @@ export class Connection {
       changed: () => {
         if (this.#media !== media) return
         const tracks = media.tracks()
-        if (tracks.size > 0 || this.#old === null) this.tracks = tracks
+        if (tracks.size > 0 || this.#old === null) this.#set({ tracks })
         this.#dropOld()
       },
       publish: this.#options.publish?.(),
@@ -155,7 +165,7 @@ export class Connection {
         if (message.reason !== 'server_stopping') this.#options.message(message)
         else {
           // The next one takes us back.
-          this.restarting = true
+          this.#set({ restarting: true })
           this.#signal.restart({ stops: true })
         }
         break
@@ -173,12 +183,20 @@ export class Connection {
   #onLost(): void {
     this.#welcomed = false
     this.#media?.hold()
-    if (this.#held) this.lostSince ??= Date.now()
+    if (this.#held) this.#lose()
+  }
+
+  #lose(): void {
+    if (this.#state.lostSince === null) this.#set({ lostSince: Date.now() })
   }
 
   #back(): void {
-    this.lostSince = null
-    this.restarting = false
+    if (this.#state.lostSince !== null || this.#state.restarting) this.#set({ lostSince: null, restarting: false })
+  }
+
+  #set(change: Partial<ConnectionState>): void {
+    this.#state = { ...this.#state, ...change }
+    this.#options.changed(this.#state)
   }
 
   #dropOld(): void {
@@ -191,6 +209,6 @@ export class Connection {
     this.#media?.close()
     this.#old?.close()
     this.#media = this.#old = null
-    this.tracks = new Map()
+    this.#set({ tracks: new Map() })
   }
 }
