@@ -111,15 +111,40 @@ impl Fixture {
 
 #[tokio::test]
 async fn who_is_lost_stays_on_the_list_for_a_minute_and_keeps_the_seat() {
-    let mut fixture = fixture().await;
-    let (_mediator, _messages) = fixture.enter(Role::Mediator).await;
-    let (lawyer, _) = fixture.enter(Role::Lawyer).await;
-    fixture.room.unlink(lawyer);
-    fixture.tick_in(59).await;
-    assert_eq!(fixture.people(), 2);
-    fixture.tick_in(61).await;
-    assert_eq!(fixture.people(), 1);
-    assert_eq!(fixture.room.seats.len(), 2, "the seat is there for who comes back");
+    for (role, admitted) in [
+        (Role::Lawyer, true),
+        (Role::Mediator, true),
+        (Role::Leader, true),
+        (Role::Party, true),
+        (Role::Party, false),
+    ] {
+        let mut fixture = fixture().await;
+        let (mediator, _messages) = fixture.enter(Role::Mediator).await;
+        let who = claims(role);
+        let (lost, _reader) = fixture.enter_as(&who).await;
+        if role == Role::Party && admitted {
+            let participant_id = who.participant.to_string();
+            fixture.say(mediator, ClientMessage::Admit { participant_id }).await;
+        }
+        fixture.room.closed(lost, true);
+        fixture.tick_in(59).await;
+        // The mediator sees that they are being waited for, and where.
+        let shown = |fixture: &Fixture| {
+            let reader = fixture.room.seat_of(mediator).unwrap();
+            let list = seat::list_for(reader, &fixture.room.seats);
+            list.into_iter()
+                .find(|one| one.id == who.participant.to_string())
+                .map(|one| (one.connected, one.lobby))
+        };
+        assert_eq!(shown(&fixture), Some((false, !admitted)), "{role}");
+        fixture.tick_in(61).await;
+        assert_eq!(shown(&fixture), None, "{role}");
+        assert_eq!(fixture.people(), 1);
+        // Who was let in finds the seat; who never was begins anew.
+        assert_eq!(fixture.room.seats.iter().any(|seat| seat.id == who.participant), admitted, "{role}");
+        let (back, _again) = fixture.enter_as(&who).await;
+        assert_eq!(fixture.room.seat_of(back).unwrap().admitted, admitted, "{role}");
+    }
 }
 
 #[tokio::test]
