@@ -1098,6 +1098,7 @@ export interface components {
             /** @enum {string} */
             kind: "room";
             /** @description Consent to recording one's own tracks, given on the join page. */
+            page?: { id: string; returns: boolean; keeps_media: boolean };
             record: boolean;
             /** @description Room. */
             room_id: string;
@@ -1306,6 +1307,7 @@ export interface components {
             lobby: boolean;
             /** @description One's own id. */
             participant_id: string;
+            resumed: boolean;
             /** @description Room name. */
             room_name: string;
             /** @description How many slots to offer at first. */

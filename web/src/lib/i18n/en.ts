@@ -383,6 +383,7 @@ export const en: Record<Key, string> = {
   'room.muted': 'Muted',
   'room.no_video': 'Camera off',
   'room.not_connected': 'Connecting',
+  'room.back_soon': 'Reconnecting',
   'room.not_recorded': 'Not recorded',
   'room.alone': 'Only you are here',
   'room.alone_mediator': 'Under “People” you can make invitation links. Those who come wait until you let them in.',

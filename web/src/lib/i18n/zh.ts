@@ -381,6 +381,7 @@ export const zh = {
   'room.muted': '已静音',
   'room.no_video': '未开摄像头',
   'room.not_connected': '正在连接',
+  'room.back_soon': '断线，正在重连',
   'room.not_recorded': '不录制',
   'room.alone': '这里只有您',
   'room.alone_mediator': '在「人员」里可以发邀请链接。各方到了会先在等候室，由您请进来。',

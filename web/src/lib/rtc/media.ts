@@ -32,6 +32,13 @@ export interface SourceTracks {
   video: MediaStreamTrack | null
 }
 
+export interface Sound {
+  /** 0..1, linear. */
+  readonly level: number
+  /** Packets since the slot began. */
+  readonly packets: number
+}
+
 export class Media {
   readonly pc: RTCPeerConnection
   readonly #options: MediaOptions
@@ -148,22 +155,23 @@ export class Media {
     await this.#senders[kind]?.sender.replaceTrack(track)
   }
 
-  /** Sound levels of 0..1: of each owner in the plan, and one's own under `null`. */
-  async levels(): Promise<Map<string | null, number>> {
+  /** What comes of each owner's sound in the plan; and of one's own, under `null`, how loud it is. */
+  async sounds(): Promise<Map<string | null, Sound>> {
     const owners = new Map<string, string>()
     for (const [owner, mids] of midsByOwner(this.#plan)) if (mids.audio !== undefined) owners.set(mids.audio, owner)
-    const levels = new Map<string | null, number>()
-    if (this.#closed) return levels
+    const sounds = new Map<string | null, Sound>()
+    if (this.#closed) return sounds
     for (const report of (await this.pc.getStats()).values() as Iterable<Record<string, unknown>>) {
-      const level = report.audioLevel
-      if (report.kind !== 'audio' || typeof level !== 'number') continue
-      if (report.type === 'media-source') levels.set(null, level)
+      if (report.kind !== 'audio') continue
+      const level = typeof report.audioLevel === 'number' ? report.audioLevel : 0
+      if (report.type === 'media-source') sounds.set(null, { level, packets: 0 })
       else if (report.type === 'inbound-rtp' && typeof report.mid === 'string') {
         const owner = owners.get(report.mid)
-        if (owner !== undefined) levels.set(owner, level)
+        const packets = typeof report.packetsReceived === 'number' ? report.packetsReceived : 0
+        if (owner !== undefined) sounds.set(owner, { level, packets })
       }
     }
-    return levels
+    return sounds
   }
 
   /** Another connection takes over: nothing more is sent and nothing awaited, but the last pictures stay. */

@@ -18,6 +18,7 @@ export class RoomCall {
   readonly caseId = $derived(this.#state.caseId)
   readonly participants = $derived(this.#state.participants)
   readonly speaking = $derived(this.#state.speaking)
+  readonly silent = $derived(this.#state.silent)
   readonly recording = $derived(this.#state.recording)
   readonly ended = $derived(this.#state.ended)
   readonly refused = $derived(this.#state.refused)

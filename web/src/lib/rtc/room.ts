@@ -3,11 +3,12 @@
 import type { ClientMessage, EndReason, MediaKindName, Participant, Problem, ServerMessage } from '../api/types'
 import { Connection, type ConnectionState } from './connection'
 import { readLine } from './line'
-import type { Media, SourceTracks } from './media'
+import type { Media, Sound, SourceTracks } from './media'
 import { LOOK_EVERY_MS, QualityMeter, type Quality } from './quality'
+import { Silence } from './silence'
 import { Speaking } from './speaking'
 
-const LEVELS_EVERY_MS = 400
+const SOUNDS_EVERY_MS = 400
 
 export type Phase = 'connecting' | 'lobby' | 'in' | 'ended' | 'refused'
 
@@ -36,6 +37,8 @@ export interface RoomState extends ConnectionState {
   readonly participants: readonly Participant[]
   /** Ids of who speaks. */
   readonly speaking: ReadonlySet<string>
+  /** Ids of whom nothing comes any more though it should: they are being waited for. */
+  readonly silent: ReadonlySet<string>
   readonly recording: { readonly on: boolean; readonly since: string | null; readonly fault: string | null }
   /** Why it is over, for good on this page. */
   readonly ended: { readonly reason: EndReason | 'left'; readonly recordingId: string | null } | null
@@ -59,6 +62,7 @@ export class Room {
   readonly #page = crypto.getRandomValues(new Uint32Array(4)).join('-').padStart(16, '0')
   readonly #connection: Connection
   readonly #speaking = new Speaking()
+  readonly #silence = new Silence()
   readonly #meter = new QualityMeter()
   #measured: Media | null = null
   readonly #timers: ReturnType<typeof setInterval>[]
@@ -93,6 +97,7 @@ export class Room {
       caseId: '',
       participants: [],
       speaking: new Set(),
+      silent: new Set(),
       recording: { on: false, since: null, fault: null },
       ended: null,
       refused: null,
@@ -103,7 +108,7 @@ export class Room {
     }
     this.#connection.expose(() => this.#state.participants)
     this.#timers = [
-      setInterval(() => void this.#readLevels(), LEVELS_EVERY_MS),
+      setInterval(() => void this.#readSounds(), SOUNDS_EVERY_MS),
       setInterval(() => void this.#readQuality(), LOOK_EVERY_MS),
     ]
   }
@@ -260,18 +265,25 @@ export class Room {
     this.#say({ type: 'set_muted', kind, muted: this.#state.muted[kind] || this.#tracks[kind] === null })
   }
 
-  async #readLevels(): Promise<void> {
+  async #readSounds(): Promise<void> {
     const media = this.#connection.media
     if (!media || this.#state.phase !== 'in') return
-    const levels = await media.levels().catch(() => new Map<string | null, number>())
+    const sounds = await media.sounds().catch(() => new Map<string | null, Sound>())
     const now = performance.now()
-    for (const [owner, level] of levels) {
-      if (owner === null && this.#state.muted.audio) continue
-      this.#speaking.heard(owner ?? this.#state.meId, level, now)
+    const { meId, muted, participants, lostSince } = this.#state
+    for (const [owner, { level }] of sounds) {
+      if (owner !== null || !muted.audio) this.#speaking.heard(owner ?? meId, level, now)
     }
-    const speaking = this.#speaking.at(now)
-    const before = this.#state.speaking
-    if (speaking.size !== before.size || [...speaking].some((id) => !before.has(id))) this.#set({ speaking })
+    this.#setIds('speaking', this.#speaking.at(now))
+    if (lostSince !== null || media.pc.connectionState !== 'connected') this.#silence.restart()
+    const expected = participants.filter((one) => one.connected && !one.audio_muted && sounds.has(one.id))
+    const packets = new Map(expected.map(({ id }) => [id, sounds.get(id)?.packets ?? 0]))
+    this.#setIds('silent', this.#silence.look(packets, now))
+  }
+
+  #setIds(what: 'speaking' | 'silent', ids: Set<string>): void {
+    const before = this.#state[what]
+    if (ids.size !== before.size || [...ids].some((id) => !before.has(id))) this.#set({ [what]: ids })
   }
 
   async #readQuality(): Promise<void> {
