@@ -131,7 +131,8 @@ async fn media_without_a_socket_end_when_nobody_comes_for_them() {
 #[tokio::test]
 async fn media_are_kept_for_the_same_page_and_the_same_person_alone() {
     let same = comes_back(FIRST);
-    let others: [(&str, Option<Page>, fn(&mut Alone)); 5] = [
+    type Change = fn(&mut Alone);
+    let others: [(&str, Option<Page>, Change); 5] = [
         ("another page", page(OTHER, false, true), |_| {}),
         ("no page", None, |_| {}),
         ("it lost its own end", page(FIRST, true, false), |_| {}),
