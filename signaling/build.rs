@@ -1,5 +1,5 @@
-//! Lists the browser's files, so that they are built into the binary. Without `web/dist` the list is empty, and
-//! the server says so on its pages. And tells the program when it was built, for `hewei doctor`: a clock that shows
+//! Lists the browser's files, so that they are built into the binary, each with its compressed forms and the hash that
+//! its entity-tag is made of. Without `web/dist` the list is empty, and the server says so on its pages. And tells the program when it was built, for `hewei doctor`: a clock that shows
 //! an earlier time is off.
 
 use std::{
@@ -22,13 +22,36 @@ fn main() -> io::Result<()> {
     let mut files = Vec::new();
     walk(&dist, &dist, &mut files)?;
     files.sort();
-    let mut code = String::from("pub(super) static FILES: &[(&str, &[u8])] = &[\n");
-    for (name, path) in files {
-        code.push_str(&format!("    ({name:?}, include_bytes!({path:?})),\n"));
+    let at = |name: &str| files.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok();
+    let compressed = |name: &str, ending: &str| {
+        let path = at(&format!("{name}.{ending}")).map(|at| &files[at].1);
+        path.map_or("None".to_owned(), |path| format!("Some(include_bytes!({path:?}))"))
+    };
+    let mut code = String::from("pub(super) static FILES: &[super::File] = &[\n");
+    for (name, path) in &files {
+        if name
+            .rsplit_once('.')
+            .is_some_and(|(of, ending)| ["br", "gz"].contains(&ending) && at(of).is_some())
+        {
+            continue;
+        }
+        let hash = hash(&fs::read(path)?);
+        let (brotli, gzip) = (compressed(name, "br"), compressed(name, "gz"));
+        code.push_str(&format!(
+            "    super::File {{ name: {name:?}, hash: \"{hash:016x}\", plain: include_bytes!({path:?}), \
+             brotli: {brotli}, gzip: {gzip} }},\n"
+        ));
     }
     code.push_str("];\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("web.rs"), code)
+}
+
+/// FNV-1a of 64 bits: tells one build's file from another's, and guards against nobody.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn walk(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {

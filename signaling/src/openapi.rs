@@ -69,6 +69,7 @@ use crate::{demo, rest};
         ws::ClientMessage,
         ws::ServerMessage,
         ws::Open,
+        ws::Page,
         ws::SlotCount,
         ws::Slot,
         ws::Participant,

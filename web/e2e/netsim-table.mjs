@@ -220,6 +220,7 @@ function newAddress() {
           }),
           row('same seat, none beside it', others.size === 0 ? 'yes' : 'another seat', others.size === 0),
           row('no second lobby', lobby ? 'in the lobby' : 'yes', !lobby),
+          row('far: the same media connection', `${both[0].connections} in all`, both[0].connections === 1),
         ],
       }
     } finally {

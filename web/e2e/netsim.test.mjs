@@ -4,15 +4,19 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ends, seesAndHears, sleep } from './harness.mjs'
+import { ends, seesAndHears, sleep, until } from './harness.mjs'
 import { MEDIATOR, PARTY, Stage, measure } from './netsim.mjs'
 
 const { NETNS_NEAR: near, NETNS_FAR: far } = process.env
 const DELAY_MS = 150
 /** The line's clock and the browser's need not agree to the millisecond. */
 const ROUNDING_MS = 2
+/** The far side's address after it changed. */
+const NEW_ADDRESS = '10.77.0.3'
+/** What Chromium itself says of what was under way. */
+const NETWORK_CHANGED = /ERR_NETWORK_CHANGED|WebSocket connection to/
 
-test('a call over a line that loses, delays and is narrow, and through an outage', async () => {
+test('a call over a line that loses, delays and is narrow, through an outage, and by another address', async () => {
   const stage = await Stage.begin({ seed: 1 })
   let call
   try {
@@ -38,8 +42,25 @@ test('a call over a line that loses, delays and is narrow, and through an outage
     await Promise.all([seesAndHears(mediator, [PARTY]), seesAndHears(party, [MEDIATOR])])
     const after = await line.report()
     assert.ok(after.down.outage > 0 && after.up.outage > 0, JSON.stringify(after))
+
+    // Another network: the seat stays, and the media connection with it.
+    await line.set('')
+    const seats = () => mediator.page.evaluate(
+      (name) => window.__hewei.participants().filter((one) => one.name === name).map(({ id, lobby }) => `${id} ${lobby}`),
+      PARTY,
+    )
+    const before = await seats()
+    await party.page.evaluate(() => (window.__before = window.__hewei.pc))
+    await line.moveFarTo(NEW_ADDRESS)
+    await until('media go by the new address', async () => {
+      assert.deepEqual(await ends(party), { local: NEW_ADDRESS, remote: near, protocol: 'udp' })
+      return true
+    })
+    await Promise.all([seesAndHears(mediator, [PARTY]), seesAndHears(party, [MEDIATOR])])
+    assert.deepEqual(await seats(), before)
+    assert.ok(await party.page.evaluate(() => window.__hewei.pc === window.__before), 'the same media connection')
     mediator.assertQuiet()
-    party.assertQuiet()
+    party.assertQuiet(NETWORK_CHANGED)
     assert.deepEqual(server.errors, [])
   } finally {
     await call?.end()

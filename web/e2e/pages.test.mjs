@@ -1,7 +1,9 @@
 // What each page shows to whom, in both languages, on a small phone and without a mouse.
 
 import assert from 'node:assert/strict'
+import { get } from 'node:http'
 import { after, before, test } from 'node:test'
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { Person, Server, launch, received, seesAndHears, sleep, until } from './harness.mjs'
 import { tour } from './tour.mjs'
 
@@ -69,6 +71,64 @@ withServer('the content security policy allows nothing inline and nothing of oth
   assert.match(policy, /default-src 'self'/)
   assert.doesNotMatch(policy, /unsafe|\*|https?:/)
 })
+
+/** Bytes over the network until a party may join: at 300 kbit/s they take some two seconds. */
+const FIRST_PAGE_BYTES_MAX = 80_000
+
+withServer('what a party opens first is small, compressed, and holds no page of the staff', async (sitDown) => {
+  const token = await server.token('mediator')
+  const { roomId } = await server.openRoom(token)
+  const party = await sitDown('赵大山')
+  const responses = []
+  party.page.on('response', (response) => responses.push(response))
+  await party.page.goto(await server.invite(token, roomId, '赵大山'))
+  await party.get('join-button').waitFor()
+  const files = responses.filter((response) => /\.(js|css)$|\/join$/.test(new URL(response.url()).pathname))
+  const names = files.map((file) => new URL(file.url()).pathname)
+  assert.ok(files.length >= 3, `a page, a script, a style at least: ${names}`)
+  assert.ok(!names.some((name) => /\/(Account|Case|Demo|Home|Setup|SignIn|Wall|en)-/.test(name)), `${names}`)
+  let bytes = 0
+  for (const file of files) {
+    assert.match(file.headers()['content-encoding'], /^(br|gzip)$/, file.url())
+    bytes += (await file.request().sizes()).responseBodySize
+  }
+  assert.ok(bytes > 10_000 && bytes < FIRST_PAGE_BYTES_MAX, `${bytes} bytes`)
+  party.assertQuiet()
+})
+
+withServer('each file is the same in each form, and is not sent again to whom has it', async () => {
+  const page = await fetched('/join', {})
+  const files = [...page.body.toString().matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, file]) => file)
+  assert.ok(files.length >= 3, page.body.toString())
+  for (const file of ['/join', ...files]) {
+    const plain = await fetched(file, { 'accept-encoding': 'identity' })
+    const tags = new Set([plain.headers.etag])
+    assert.deepEqual([plain.status, plain.headers['content-encoding'], plain.headers.vary], [200, undefined, 'accept-encoding'])
+    for (const [takes, decompress] of [['br', brotliDecompressSync], ['gzip', gunzipSync]]) {
+      const small = await fetched(file, { 'accept-encoding': takes })
+      assert.deepEqual([small.status, small.headers['content-encoding']], [200, takes], file)
+      assert.ok(small.body.length < plain.body.length && decompress(small.body).equals(plain.body), file)
+      assert.equal(small.headers['content-type'], plain.headers['content-type'])
+      tags.add(small.headers.etag)
+      const again = await fetched(file, { 'accept-encoding': takes, 'if-none-match': small.headers.etag })
+      assert.deepEqual([again.status, again.body.length], [304, 0], file)
+    }
+    assert.equal(tags.size, 3, 'a tag for each form')
+  }
+  assert.equal((await fetched(`${files[0]}.br`, {})).status, 404)
+})
+
+/** An answer as it comes, which `fetch` would decompress. */
+function fetched(file, headers) {
+  return new Promise((done, fail) => {
+    get(server.url + file, { headers }, (response) => {
+      const parts = []
+      response.on('data', (part) => parts.push(part))
+      response.on('error', fail)
+      response.on('end', () => done({ status: response.statusCode, headers: response.headers, body: Buffer.concat(parts) }))
+    }).on('error', fail)
+  })
+}
 
 withServer('who waits in the lobby gets no sound and no picture, also by a forged offer', async (sitDown) => {
   const token = await server.token('mediator', { name: '王调解员' })

@@ -94,6 +94,10 @@ pub enum Open {
         room_id: String,
         /// Consent to recording one's own tracks, given on the join page.
         record: bool,
+        /// Which of the seat's pages this is. Without it the connection is a page of its own, which takes the seat
+        /// over and cannot come back for its media.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        page: Option<Page>,
     },
     /// A dispatch wall.
     Wall {
@@ -102,6 +106,19 @@ pub enum Open {
         /// A live purpose of one's own.
         purpose_id: String,
     },
+}
+
+/// A page that holds a seat, as it names itself. A seat is held by one page at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// Made up by the page at random, 16 to 64 characters, the same for all its connections.
+    pub id: String,
+    /// It had the seat and comes back by itself. So it does not take it from another page that has it since: it is
+    /// answered by `ended` with `replaced`.
+    pub returns: bool,
+    /// Its media connection is still there: it goes on with it if the server kept it, which `resumed` says.
+    pub keeps_media: bool,
 }
 
 /// From the server.
@@ -121,6 +138,8 @@ pub enum ServerMessage {
         case_id: String,
         /// Whether one waits in the lobby: no offer yet then.
         lobby: bool,
+        /// The media connection of before goes on. Offer on it again, with an ICE restart, and the plan follows.
+        resumed: bool,
         /// How many slots to offer at first.
         slots: SlotCount,
     },
@@ -265,7 +284,7 @@ pub enum EndReason {
     SessionEnded,
     /// The mediator sent one out.
     Removed,
-    /// The same seat was opened elsewhere.
+    /// The same seat was opened elsewhere, which a page that comes back by itself does not undo.
     Replaced,
     /// The purpose ran out.
     PurposeExpired,

@@ -118,7 +118,7 @@ impl Call {
 
     fn begin(mut signalling: Signalling, entry: Entry) -> Result<Call, CallError> {
         let connection = Connection::new(entry.shape, Instant::now(), SystemTime::now())?;
-        let open = Open::Room { room_id: entry.room_id, record: entry.record };
+        let open = Open::Room { room_id: entry.room_id, record: entry.record, page: None };
         signalling.say(&ClientMessage::Hello { token: entry.token, open })?;
         Ok(Call { signalling, new: Some(connection), media: None, offer_id: 0, grows: entry.grows })
     }

@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hewei_api::ws::{ClientMessage, EndReason, ServerMessage};
+use hewei_api::ws::{ClientMessage, EndReason, Page, ServerMessage};
 use hewei_engine::SlotFill;
 use hewei_model::{Audience, CaseId, MediaKind, ParticipantId, PeerId, RoomId};
 use time::OffsetDateTime;
@@ -60,6 +60,8 @@ const EMPTY_SESSION: Duration = Duration::from_secs(300);
 const EMPTY_ROOM: Duration = Duration::from_secs(2);
 /// A WHIP or WHEP client that has no media connection after this is given up.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// The media of a browser whose socket broke go on for so long: it comes back on another, with an ICE restart.
+const MEDIA_KEPT: Duration = Duration::from_secs(10);
 /// At most five lists a second: one person's changes must not fill everybody's line.
 const LISTS_EVERY: Duration = Duration::from_millis(200);
 
@@ -79,8 +81,10 @@ pub(super) struct Entry {
     pub(super) claims: Claims,
     /// Consent to recording.
     pub(super) record: bool,
-    /// The connection's peer, whose id names the connection.
-    pub(super) peer: PeerId,
+    /// Which page it is, if it says so.
+    pub(super) page: Option<Page>,
+    /// Names the socket, and the media connection that begins over it.
+    pub(super) socket: PeerId,
     pub(super) out: Outbox,
 }
 
@@ -114,12 +118,33 @@ pub(super) struct HttpSession {
 /// What a room is asked for.
 #[derive(Debug)]
 pub(super) enum Command {
-    Enter { entry: Entry, reply: oneshot::Sender<Result<(), Problem>> },
-    Said { peer: PeerId, message: ClientMessage },
-    Closed { peer: PeerId },
-    Http { entry: HttpEntry, reply: oneshot::Sender<Result<HttpSession, Problem>> },
-    Session { owner: ParticipantId, peer: PeerId, ask: Ask, reply: oneshot::Sender<Result<Said, Problem>> },
-    RecorderFault { recording: hewei_model::RecordingId, fault: String },
+    Enter {
+        entry: Entry,
+        reply: oneshot::Sender<Result<(), Problem>>,
+    },
+    Said {
+        socket: PeerId,
+        message: ClientMessage,
+    },
+    /// `broken`: the line is dead, and whoever was there may come back.
+    Closed {
+        socket: PeerId,
+        broken: bool,
+    },
+    Http {
+        entry: HttpEntry,
+        reply: oneshot::Sender<Result<HttpSession, Problem>>,
+    },
+    Session {
+        owner: ParticipantId,
+        peer: PeerId,
+        ask: Ask,
+        reply: oneshot::Sender<Result<Said, Problem>>,
+    },
+    RecorderFault {
+        recording: hewei_model::RecordingId,
+        fault: String,
+    },
     Stop,
 }
 
@@ -260,15 +285,15 @@ impl Room {
     async fn on_command(&mut self, command: Command) {
         match command {
             Command::Enter { entry, reply } => {
-                let peer = entry.peer;
+                let socket = entry.socket;
                 let result = self.enter(entry).await;
                 self.settle().await;
                 if reply.send(result).is_err() {
-                    self.unlink(peer);
+                    self.closed(socket, true);
                 }
             }
-            Command::Said { peer, message } => self.said(peer, message).await,
-            Command::Closed { peer } => self.unlink(peer),
+            Command::Said { socket, message } => self.said(socket, message).await,
+            Command::Closed { socket, broken } => self.closed(socket, broken),
             Command::Http { entry, reply } => {
                 let result = self.enter_http(entry).await;
                 let peer = result.as_ref().ok().map(|session| session.peer);
@@ -294,9 +319,11 @@ impl Room {
         let given_up: Vec<(PeerId, EndReason)> = links
             .filter_map(|link| {
                 let unconnected = !link.connected && now.duration_since(link.since) > CONNECT_MAX;
+                let broken = |since| now.saturating_duration_since(since) > MEDIA_KEPT;
+                let given_up = link.broken_since.map_or(link.out.is_none() && unconnected, broken);
                 if self.shared.revocations.ended(link.origin) {
                     Some((link.peer, EndReason::AccessEnded))
-                } else if link.open_until <= utc || (link.out.is_none() && unconnected) {
+                } else if link.open_until <= utc || given_up {
                     Some((link.peer, EndReason::TokenExpired))
                 } else {
                     None
@@ -335,6 +362,12 @@ impl Room {
         } else if empty > EMPTY_ROOM && !self.seats.iter().any(|seat| seat.listed) {
             self.over = true;
         }
+    }
+
+    /// The media connection of whom this socket belongs to.
+    fn peer_at(&self, socket: PeerId) -> Option<PeerId> {
+        let mut links = self.seats.iter().filter_map(|seat| seat.link.as_ref());
+        links.find(|link| link.socket == socket).map(|link| link.peer)
     }
 
     fn seat_of(&self, peer: PeerId) -> Option<&Seat> {

@@ -51,6 +51,10 @@ const IDLE_MAX: Duration = Duration::from_secs(45);
 const SEND_MAX: Duration = Duration::from_secs(10);
 const MESSAGES_BURST: u32 = 30;
 const MESSAGES_WINDOW: Duration = Duration::from_secs(5);
+/// Characters of the name that a page gives itself.
+const PAGE_ID_LENGTH: std::ops::RangeInclusive<usize> = 16..=64;
+/// The code of a page's close frame by which it says that it comes back at once: it thinks the line is dead.
+const COMES_BACK: u16 = 4001;
 /// Connections that have not said hello yet.
 static STRANGERS: Strangers = Strangers::new();
 
@@ -97,15 +101,15 @@ impl Opened {
     /// False when it is closed.
     async fn said(&self, peer: PeerId, message: ClientMessage) -> bool {
         match self {
-            Opened::Room(room) => room.send(room::Command::Said { peer, message }).await,
+            Opened::Room(room) => room.send(room::Command::Said { socket: peer, message }).await,
             Opened::Wall(wall) => wall.send(wall::Command::Said { peer, message }).await,
         }
     }
 
-    async fn closed(&self, peer: PeerId) {
+    async fn closed(&self, peer: PeerId, broken: bool) {
         // When it is closed already there is nothing to tell.
         match self {
-            Opened::Room(room) => room.send(room::Command::Closed { peer }).await,
+            Opened::Room(room) => room.send(room::Command::Closed { socket: peer, broken }).await,
             Opened::Wall(wall) => wall.send(wall::Command::Closed { peer }).await,
         };
     }
@@ -113,8 +117,10 @@ impl Opened {
 
 /// Why a socket is closed, as the close frame says it.
 enum Close {
-    /// The other side has gone, or the line is dead: nothing more can be said.
+    /// The other side has gone: nothing more can be said.
     Gone,
+    /// The line is dead, or the other side says so: it may come back.
+    Broken,
     /// After `ended`, or when the room let go of the connection.
     Normal,
     /// It broke a rule; an `error` said which.
@@ -155,7 +161,7 @@ async fn run(app: App, socket: WebSocket, peer: PeerId, stranger: Stranger<'stat
     };
     let close = connection.serve(&opened, peer, open_until, &mut messages).await;
     // First the place is given free, then the last words are said.
-    opened.closed(peer).await;
+    opened.closed(peer, matches!(close, Close::Broken)).await;
     connection.close(close).await;
 }
 
@@ -170,10 +176,13 @@ async fn open_it(
         return Err(problems::busy("The server is stopping"));
     }
     match open {
-        Open::Room { room_id, record } => {
+        Open::Room { room_id, record, page } => {
             let id: RoomId = room_id.parse().map_err(|_| Problem::not_found("room"))?;
             claims.may_in(Action::EnterRoom, id)?;
-            let entry = room::Entry { claims, record, peer, out };
+            if page.as_ref().is_some_and(|page| !PAGE_ID_LENGTH.contains(&page.id.chars().count())) {
+                return Err(problems::malformed("The id of a page has 16 to 64 characters."));
+            }
+            let entry = room::Entry { claims, record, page, socket: peer, out };
             app.live.enter(id, entry).await.map(Opened::Room)
         }
         Open::Wall { wall_id, purpose_id } => {
@@ -229,7 +238,7 @@ impl Connection {
                     Some(message) => {
                         let ends = matches!(message, ServerMessage::Ended { .. });
                         if !self.send(&message).await {
-                            return Close::Gone;
+                            return Close::Broken;
                         }
                         if ends {
                             return Close::Normal;
@@ -247,7 +256,7 @@ impl Connection {
                         Ok(Some(ClientMessage::Hello { .. })) => self.error(problems::hello_twice()).await,
                         Ok(Some(ClientMessage::Ping)) => {
                             if !self.send(&ServerMessage::Pong).await {
-                                return Close::Gone;
+                                return Close::Broken;
                             }
                         }
                         Ok(Some(message)) => {
@@ -263,15 +272,15 @@ impl Connection {
                 _ = ping.tick() => {
                     if self.heard.elapsed() > IDLE_MAX {
                         tracing::info!("nothing heard: connection closed");
-                        return Close::Gone;
+                        return Close::Broken;
                     }
                     if !self.put(Message::Ping(Default::default())).await {
-                        return Close::Gone;
+                        return Close::Broken;
                     }
                 }
                 () = &mut token_ends => {
                     let ended = ServerMessage::Ended { reason: EndReason::TokenExpired, recording_id: None };
-                    opened.closed(peer).await;
+                    opened.closed(peer, false).await;
                     self.send(&ended).await;
                     return Close::Normal;
                 }
@@ -299,10 +308,11 @@ impl Connection {
                 tracing::debug!(%error, "connection broke");
                 if breaks_the_protocol(&error) {
                     self.refusals.count(Refusal::Frame);
+                    return Err(Close::Gone);
                 }
-                Err(Close::Gone)
+                Err(Close::Broken)
             }
-            None => Err(Close::Gone),
+            None => Err(Close::Broken),
         }
     }
 
@@ -316,6 +326,7 @@ impl Connection {
                 return Ok(None);
             }
             Message::Ping(_) | Message::Pong(_) => return Ok(None),
+            Message::Close(Some(frame)) if frame.code == COMES_BACK => return Err(Close::Broken),
             Message::Close(_) => return Err(Close::Gone),
         };
         self.pass_rate().await?;
@@ -384,7 +395,7 @@ impl Connection {
 
     async fn close(mut self, close: Close) {
         let code = match close {
-            Close::Gone => return,
+            Close::Gone | Close::Broken => return,
             Close::Normal => close_code::NORMAL,
             Close::Policy => close_code::POLICY,
         };

@@ -61,6 +61,12 @@ impl Client {
         self.say(json!({ "type": "hello", "token": token, "open": open })).await;
     }
 
+    /// As a page that names itself.
+    pub async fn hello_room_as(&mut self, token: &str, room: &str, page: Value) {
+        let open = json!({ "kind": "room", "room_id": room, "record": true, "page": page });
+        self.say(json!({ "type": "hello", "token": token, "open": open })).await;
+    }
+
     pub async fn hello_wall(&mut self, token: &str, wall: &str, purpose: &str) {
         let open = json!({ "kind": "wall", "wall_id": wall, "purpose_id": purpose });
         self.say(json!({ "type": "hello", "token": token, "open": open })).await;

@@ -21,7 +21,7 @@ fn after(message: Option<&ClientMessage>, whom: &str) -> Option<ClientMessage> {
     Some(match message {
         None => Hello {
             token: "a token".into(),
-            open: Open::Room { room_id: RoomId::generate().to_string(), record: false },
+            open: Open::Room { room_id: RoomId::generate().to_string(), record: false, page: None },
         },
         Some(Hello { .. }) => Offer { offer_id: 1, sdp: sdp::offer(&[("audio", "recvonly")]) },
         Some(Offer { .. }) => SetMuted { kind: MediaKind::Audio, muted: true },

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hewei_model::Role;
 use serde_json::json;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::{
     client::Client,
@@ -123,6 +124,55 @@ async fn the_same_token_takes_the_seat_over_and_stays_admitted() {
     mediator.hear_people(|people| people.len() == 1).await;
     let mut fourth = server.enter_with(&token).await;
     assert_eq!(fourth.hear("welcome_room").await["lobby"], false);
+}
+
+#[tokio::test]
+async fn a_page_that_comes_back_by_itself_takes_the_seat_from_no_other() {
+    let server = TestServer::start().await;
+    let token = server.token(Role::Lawyer);
+    let enter = async |id: &str, returns: bool| {
+        let mut client = Client::connect(server.address()).await;
+        let page = json!({ "id": id, "returns": returns, "keeps_media": returns });
+        client.hello_room_as(&token, &server.room.to_string(), page).await;
+        client
+    };
+    const FIRST: &str = "a page of this name";
+    const OTHER: &str = "a page on a phone";
+    let mut first = enter(FIRST, false).await;
+    let welcome = first.hear("welcome_room").await;
+    assert_eq!((&welcome["lobby"], &welcome["resumed"]), (&json!(false), &json!(false)));
+    // The same page over another socket, before the server knows that the first one is dead.
+    let mut second = enter(FIRST, true).await;
+    assert_eq!(second.hear("welcome_room").await["participant_id"], welcome["participant_id"]);
+    assert_eq!(first.hear_close().await, Some(CloseCode::Normal));
+
+    let mut other = enter(OTHER, false).await;
+    other.hear("welcome_room").await;
+    assert_eq!(second.hear("ended").await["reason"], "replaced");
+    let mut back = enter(FIRST, true).await;
+    let told = back.next().await.unwrap();
+    assert_eq!((&told["type"], &told["reason"]), (&json!("ended"), &json!("replaced")));
+    assert_eq!(back.hear_close().await, Some(CloseCode::Normal));
+    // The other one still has the seat, alone.
+    other.say(json!({ "type": "set_muted", "kind": "audio", "muted": true })).await;
+    let people = other.hear_people(|people| people[0]["audio_muted"] == true).await;
+    assert_eq!(people.len(), 1);
+}
+
+#[tokio::test]
+async fn the_name_of_a_page_has_its_limits() {
+    let server = TestServer::start().await;
+    for (id, fits) in
+        [("x".repeat(15), false), ("x".repeat(16), true), ("赵".repeat(64), true), ("x".repeat(65), false)]
+    {
+        let mut client = Client::connect(server.address()).await;
+        let page = json!({ "id": id, "returns": false, "keeps_media": true });
+        client.hello_room_as(&server.token(Role::Mediator), &server.room.to_string(), page).await;
+        match fits {
+            true => assert_eq!(client.hear("welcome_room").await["resumed"], false),
+            false => assert_eq!(client.hear_problem().await, "malformed_message"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -21,26 +21,46 @@ const SLOTS_MIN: usize = 3;
 const SLOTS_MAX: usize = 16;
 
 impl Room {
-    /// Somebody at a browser comes in, or comes back: the same token takes the same seat, and who held it before is
-    /// told so.
+    /// Somebody at a browser comes in, or comes back: the same token takes the same seat, and the page that held it
+    /// before is told so. Only a page that comes back by itself does not take it from another.
     pub(super) async fn enter(&mut self, entry: Entry) -> Result<(), Problem> {
         let id = entry.claims.participant;
         if self.shared.revocations.ended(entry.claims.origin) {
             // Since its token was checked.
             return Err(TokenError::Revoked.into());
         }
+        if self.is_elsewhere(&entry) {
+            tracing::info!(participant = %id, "came back, and the seat is held by another page");
+            let replaced = ServerMessage::Ended { reason: EndReason::Replaced, recording_id: None };
+            self.tell(Some(entry.out), replaced);
+            return Ok(());
+        }
         let returns = self.seats.iter().any(|seat| seat.id == id && seat.listed);
         if !returns {
             self.make_place(Some(id))?;
         }
         self.audit(&entry.claims, "room.enter", &self.info.id, "").await?;
+        if let Some(link) = self.media_of(&entry) {
+            tracing::info!(participant = %id, peer = %link.peer, "came back for its media");
+            (link.socket, link.out, link.broken_since) = (entry.socket, Some(entry.out), None);
+            (link.origin, link.open_until) = (entry.claims.origin, entry.claims.open_until);
+            // The new socket has been sent nothing yet.
+            link.list.clear();
+            self.welcome(id, false, true);
+            return Ok(());
+        }
+        let page = entry.page.map(|page| page.id);
         if let Some(old) = self.seat_mut(id).and_then(|seat| seat.link.take()) {
             tracing::info!(participant = %id, "seat taken over");
             self.shared.engine.close_peer(self.info.id, old.peer);
-            self.tell(old.out, ServerMessage::Ended { reason: EndReason::Replaced, recording_id: None });
+            // A page that comes back on another socket has nobody to tell.
+            if page.is_none() || old.page != page {
+                self.tell(old.out, ServerMessage::Ended { reason: EndReason::Replaced, recording_id: None });
+            }
             self.journal(recording::Entry::Left { participant: id });
         }
-        let link = Link::new(entry.peer, Some(entry.out), &entry.claims, Instant::now());
+        let mut link = Link::new(entry.socket, Some(entry.out), &entry.claims, Instant::now());
+        link.page = page;
         let seat = match self.seats.iter().position(|seat| seat.id == id) {
             Some(place) => {
                 let seat = &mut self.seats[place];
@@ -70,11 +90,30 @@ impl Room {
         if !lobby {
             self.join_session(id).await;
         }
-        self.welcome(id, lobby);
+        self.welcome(id, lobby, false);
         Ok(())
     }
 
-    fn welcome(&mut self, id: ParticipantId, lobby: bool) {
+    /// Whether a page comes back by itself to a seat that another page holds.
+    fn is_elsewhere(&self, entry: &Entry) -> bool {
+        let Some(page) = entry.page.as_ref().filter(|page| page.returns) else { return false };
+        let seat = self.seats.iter().find(|seat| seat.id == entry.claims.participant);
+        seat.and_then(|seat| seat.link.as_ref()).is_some_and(|link| link.page.as_ref() != Some(&page.id))
+    }
+
+    /// The connection that this page had and still wants, if nothing about it changed: it is let in, connected, the
+    /// same person in the same role, and as willing to be recorded as before.
+    fn media_of(&mut self, entry: &Entry) -> Option<&mut Link> {
+        let page = entry.page.as_ref().filter(|page| page.keeps_media)?;
+        let claims = &entry.claims;
+        let seat = self.seat_mut(claims.participant)?;
+        let same = seat.admitted
+            && seat.listed
+            && (seat.role, &seat.name, seat.record) == (claims.role, &claims.name, entry.record);
+        seat.link.as_mut().filter(|link| same && link.connected && link.page.as_ref() == Some(&page.id))
+    }
+
+    fn welcome(&mut self, id: ParticipantId, lobby: bool, resumed: bool) {
         let others = self.seats.iter().filter(|seat| seat.present() && seat.id != id).count();
         let slots = others.clamp(SLOTS_MIN, SLOTS_MAX) as u32;
         let welcome = ServerMessage::WelcomeRoom {
@@ -83,6 +122,7 @@ impl Room {
             case_title: format!("{} {}", self.info.case_number, self.info.case_title),
             case_id: self.info.case_id.to_string(),
             lobby,
+            resumed,
             slots: SlotCount { audio: slots, video: slots },
         };
         self.tell(self.out_of(id), welcome);
@@ -91,11 +131,26 @@ impl Room {
         }
     }
 
+    /// A socket is gone, and its media with it. Only when it broke and its page can come back for them do they go on,
+    /// for a while: a phone that changes its network loses its socket first.
+    pub(super) fn closed(&mut self, socket: PeerId, broken: bool) {
+        let Some(peer) = self.peer_at(socket) else { return };
+        let Some(seat) = self.seat_of_mut(peer) else { return };
+        let admitted = seat.admitted;
+        match seat.link.as_mut().filter(|link| broken && admitted && link.connected && link.page.is_some()) {
+            Some(link) => {
+                (link.out, link.broken_since) = (None, Some(Instant::now()));
+                tracing::info!(%peer, "socket broke: its media go on for a while");
+            }
+            None => self.unlink(peer),
+        }
+    }
+
     /// The connection is gone; the seat stays for whoever comes back. Unknown peers are nobody's.
     pub(super) fn unlink(&mut self, peer: PeerId) {
         let Some(seat) = self.seat_of_mut(peer) else { return };
-        seat.link = None;
-        seat.away_since = Some(Instant::now());
+        let broken_since = seat.link.take().and_then(|link| link.broken_since);
+        seat.away_since = Some(broken_since.unwrap_or_else(Instant::now));
         (seat.audio.flows, seat.video.flows) = (false, false);
         let (id, admitted, kind) = (seat.id, seat.admitted, seat.kind);
         tracing::info!(participant = %id, "connection gone");

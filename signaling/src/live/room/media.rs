@@ -228,7 +228,8 @@ impl Room {
                 tracing::debug!(%peer, ?reason, "peer closed");
                 match self.seat_of(peer).map(|seat| seat.kind) {
                     // The socket is still there: the browser may offer again on a new connection.
-                    Some(Kind::Browser) => self.connected(peer, false),
+                    Some(Kind::Browser) if self.out_of_peer(peer).is_some() => self.connected(peer, false),
+                    Some(Kind::Browser) => self.unlink(peer),
                     Some(Kind::Publisher | Kind::Viewer) => self.unlink(peer),
                     None => {}
                 }

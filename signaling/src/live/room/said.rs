@@ -10,11 +10,11 @@ use crate::{
 };
 
 impl Room {
-    pub(super) async fn said(&mut self, peer: PeerId, message: ClientMessage) {
-        if self.seat_of(peer).is_none() {
+    pub(super) async fn said(&mut self, socket: PeerId, message: ClientMessage) {
+        let Some(peer) = self.peer_at(socket) else {
             // Sent before the socket heard that it was replaced.
             return;
-        }
+        };
         if let Err(problem) = self.do_said(peer, message).await {
             let out = self.seat_of(peer).and_then(|seat| seat.link.as_ref()?.out.clone());
             self.tell(out, ServerMessage::Error { problem: problem.into_body() });

@@ -53,9 +53,16 @@ pub(super) struct Source {
 /// The connection a seat has now. The peer's id names it.
 #[derive(Debug)]
 pub(super) struct Link {
+    /// The media connection.
     pub(super) peer: PeerId,
-    /// The browser's socket; a WHIP or WHEP client has none.
+    /// The browser's socket: the one the media connection began over, or one that came for it since.
+    pub(super) socket: PeerId,
+    /// The browser's page, by the name that it gave itself.
+    pub(super) page: Option<String>,
+    /// The way to the browser's socket; a WHIP or WHEP client has none, nor has a browser whose socket broke.
     pub(super) out: Option<Outbox>,
+    /// Since when a browser's media go on without a socket.
+    pub(super) broken_since: Option<Instant>,
     /// ICE and DTLS are through.
     pub(super) connected: bool,
     pub(super) since: Instant,
@@ -72,7 +79,10 @@ impl Link {
     pub(super) fn new(peer: PeerId, out: Option<Outbox>, claims: &Claims, now: Instant) -> Self {
         Self {
             peer,
+            socket: peer,
+            page: None,
             out,
+            broken_since: None,
             connected: false,
             since: now,
             ice_restarts: 0,

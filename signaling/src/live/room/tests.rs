@@ -1,5 +1,7 @@
 //! What time does to a room, without waiting for it: the tick is told what time it is.
 
+mod pages;
+
 use hewei_api::ws::ServerMessage;
 use hewei_model::Role;
 
@@ -54,11 +56,17 @@ impl Fixture {
     }
 
     async fn enter_as(&mut self, claims: &Claims) -> (PeerId, Reader) {
+        self.enter_by(claims, None).await
+    }
+
+    /// The same by a page that says which one it is.
+    async fn enter_by(&mut self, claims: &Claims, page: Option<Page>) -> (PeerId, Reader) {
         let (out, messages) = Outbox::new();
-        let peer = PeerId::generate();
-        self.room.enter(Entry { claims: claims.clone(), record: true, peer, out }).await.unwrap();
+        let socket = PeerId::generate();
+        let entry = Entry { claims: claims.clone(), record: true, page, socket, out };
+        self.room.enter(entry).await.unwrap();
         self.room.settle().await;
-        (peer, messages)
+        (socket, messages)
     }
 
     async fn say(&mut self, peer: PeerId, message: ClientMessage) {
@@ -103,15 +111,40 @@ impl Fixture {
 
 #[tokio::test]
 async fn who_is_lost_stays_on_the_list_for_a_minute_and_keeps_the_seat() {
-    let mut fixture = fixture().await;
-    let (_mediator, _messages) = fixture.enter(Role::Mediator).await;
-    let (lawyer, _) = fixture.enter(Role::Lawyer).await;
-    fixture.room.unlink(lawyer);
-    fixture.tick_in(59).await;
-    assert_eq!(fixture.people(), 2);
-    fixture.tick_in(61).await;
-    assert_eq!(fixture.people(), 1);
-    assert_eq!(fixture.room.seats.len(), 2, "the seat is there for who comes back");
+    for (role, admitted) in [
+        (Role::Lawyer, true),
+        (Role::Mediator, true),
+        (Role::Leader, true),
+        (Role::Party, true),
+        (Role::Party, false),
+    ] {
+        let mut fixture = fixture().await;
+        let (mediator, _messages) = fixture.enter(Role::Mediator).await;
+        let who = claims(role);
+        let (lost, _reader) = fixture.enter_as(&who).await;
+        if role == Role::Party && admitted {
+            let participant_id = who.participant.to_string();
+            fixture.say(mediator, ClientMessage::Admit { participant_id }).await;
+        }
+        fixture.room.closed(lost, true);
+        fixture.tick_in(59).await;
+        // The mediator sees that they are being waited for, and where.
+        let shown = |fixture: &Fixture| {
+            let reader = fixture.room.seat_of(mediator).unwrap();
+            let list = seat::list_for(reader, &fixture.room.seats);
+            list.into_iter()
+                .find(|one| one.id == who.participant.to_string())
+                .map(|one| (one.connected, one.lobby))
+        };
+        assert_eq!(shown(&fixture), Some((false, !admitted)), "{role}");
+        fixture.tick_in(61).await;
+        assert_eq!(shown(&fixture), None, "{role}");
+        assert_eq!(fixture.people(), 1);
+        // Who was let in finds the seat; who never was begins anew.
+        assert_eq!(fixture.room.seats.iter().any(|seat| seat.id == who.participant), admitted, "{role}");
+        let (back, _again) = fixture.enter_as(&who).await;
+        assert_eq!(fixture.room.seat_of(back).unwrap().admitted, admitted, "{role}");
+    }
 }
 
 #[tokio::test]
@@ -313,14 +346,15 @@ async fn a_token_ends_however_many_messages_come() {
     let (out, mut messages) = Outbox::new();
     let claims = testing::claims(Role::Mediator, time::Duration::seconds(1));
     let (reply, answer) = oneshot::channel();
-    let entry = Entry { claims, record: true, peer: PeerId::generate(), out };
+    let entry = Entry { claims, record: true, page: None, socket: PeerId::generate(), out };
     assert!(room.send(Command::Enter { entry, reply }).await);
     answer.await.unwrap().unwrap();
     // Several, so that the queue never runs empty.
     let mut floods = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let room = room.clone();
-        floods.spawn(async move { while room.send(Command::Closed { peer: PeerId::generate() }).await {} });
+        let command = || Command::Closed { socket: PeerId::generate(), broken: true };
+        floods.spawn(async move { while room.send(command()).await {} });
     }
     let ended = async {
         loop {

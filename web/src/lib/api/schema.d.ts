@@ -1102,6 +1102,7 @@ export interface components {
         Open: {
             /** @enum {string} */
             kind: "room";
+            page?: null | components["schemas"]["Page"];
             /** @description Consent to recording one's own tracks, given on the join page. */
             record: boolean;
             /** @description Room. */
@@ -1113,6 +1114,18 @@ export interface components {
             purpose_id: string;
             /** @description Wall. */
             wall_id: string;
+        };
+        /** @description A page that holds a seat, as it names itself. A seat is held by one page at a time. */
+        Page: {
+            /** @description Made up by the page at random, 16 to 64 characters, the same for all its connections. */
+            id: string;
+            /** @description Its media connection is still there: it goes on with it if the server kept it, which `resumed` says. */
+            keeps_media: boolean;
+            /**
+             * @description It had the seat and comes back by itself. So it does not take it from another page that has it since: it is
+             *     answered by `ended` with `replaced`.
+             */
+            returns: boolean;
         };
         /** @description Somebody in a room. */
         Participant: {
@@ -1311,6 +1324,8 @@ export interface components {
             lobby: boolean;
             /** @description One's own id. */
             participant_id: string;
+            /** @description The media connection of before goes on. Offer on it again, with an ICE restart, and the plan follows. */
+            resumed: boolean;
             /** @description Room name. */
             room_name: string;
             /** @description How many slots to offer at first. */

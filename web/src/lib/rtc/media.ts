@@ -8,8 +8,8 @@ import { OfferQueue } from './offers'
 import { heldOwners, midsByOwner, missing } from './plan'
 
 const CONNECT_TIMEOUT_MS = 15_000
-/** A short loss heals by itself; after this long we come back on a new connection. */
-const DISCONNECTED_MAX_MS = 4_000
+/** After a loss the same connection looks for another path; if it has none after this long, a new one is made. */
+const RESTART_MAX_MS = 5_000
 
 const SENDONLY: RTCRtpTransceiverInit = { direction: 'sendonly' }
 
@@ -18,6 +18,8 @@ export interface MediaOptions {
   /** The connection will not come back by itself. It stays open for its last pictures until it is closed. */
   lost(why: string): void
   connected(): void
+  /** Nothing comes any more. Another path is looked for; `connected` or `lost` follows while the server can be asked. */
+  interrupted(): void
   /** The transceivers or the plan changed: read `tracks()` again. */
   changed(): void
   /** Own tracks to publish; absent on a wall. An absent microphone still gets its m-line, so that one plugged in later
@@ -34,6 +36,13 @@ export interface SourceTracks {
   held: boolean
 }
 
+export interface Sound {
+  /** 0..1, linear. */
+  readonly level: number
+  /** Packets since the slot began. */
+  readonly packets: number
+}
+
 export class Media {
   readonly pc: RTCPeerConnection
   readonly #options: MediaOptions
@@ -42,7 +51,11 @@ export class Media {
   readonly #slots: Record<MediaKindName, RTCRtpTransceiver[]> = { audio: [], video: [] }
   #plan: Slot[] = []
   #closed = false
-  #disconnected: ReturnType<typeof setTimeout> | undefined
+  /** It was connected once. */
+  #established = false
+  /** There is no way to the server: nothing is given up until there is one. */
+  #held = false
+  #restarting: ReturnType<typeof setTimeout> | undefined
   readonly #deadline: ReturnType<typeof setTimeout>
 
   constructor(options: MediaOptions) {
@@ -60,6 +73,34 @@ export class Media {
 
   get plan(): readonly Slot[] {
     return this.#plan
+  }
+
+  /** Whether it may go on when there is a way to the server again. */
+  get lives(): boolean {
+    return this.#established && !this.#closed && this.pc.onconnectionstatechange !== null
+  }
+
+  /** Looks for another path (an ICE restart); until it is found the present one stays. */
+  restart(): void {
+    if (!this.lives) return
+    this.pc.restartIce()
+    this.offer({ audio: 0, video: 0 })
+  }
+
+  /** The way to the server is lost. */
+  hold(): void {
+    this.#held = true
+    this.#stopTimers()
+  }
+
+  /** There is a way to the server again, and it kept this connection. */
+  resume(slots: SlotCount): void {
+    this.#held = false
+    // The answer may have been lost with the way it was on.
+    this.#offers.forget()
+    this.pc.restartIce()
+    this.offer(slots)
+    if (this.pc.connectionState !== 'connected') this.#awaitPath()
   }
 
   /** Offers with at least this many slots in all. */
@@ -128,22 +169,23 @@ export class Media {
     if (activate(parameters.encodings, taken)) await sender.setParameters(parameters)
   }
 
-  /** Sound levels of 0..1: of each owner in the plan, and one's own under `null`. */
-  async levels(): Promise<Map<string | null, number>> {
+  /** What comes of each owner's sound in the plan; and of one's own, under `null`, how loud it is. */
+  async sounds(): Promise<Map<string | null, Sound>> {
     const owners = new Map<string, string>()
     for (const [owner, mids] of midsByOwner(this.#plan)) if (mids.audio !== undefined) owners.set(mids.audio, owner)
-    const levels = new Map<string | null, number>()
-    if (this.#closed) return levels
+    const sounds = new Map<string | null, Sound>()
+    if (this.#closed) return sounds
     for (const report of (await this.pc.getStats()).values() as Iterable<Record<string, unknown>>) {
-      const level = report.audioLevel
-      if (report.kind !== 'audio' || typeof level !== 'number') continue
-      if (report.type === 'media-source') levels.set(null, level)
+      if (report.kind !== 'audio') continue
+      const level = typeof report.audioLevel === 'number' ? report.audioLevel : 0
+      if (report.type === 'media-source') sounds.set(null, { level, packets: 0 })
       else if (report.type === 'inbound-rtp' && typeof report.mid === 'string') {
         const owner = owners.get(report.mid)
-        if (owner !== undefined) levels.set(owner, level)
+        const packets = typeof report.packetsReceived === 'number' ? report.packetsReceived : 0
+        if (owner !== undefined) sounds.set(owner, { level, packets })
       }
     }
-    return levels
+    return sounds
   }
 
   /** Another connection takes over: nothing more is sent and nothing awaited, but the last pictures stay. */
@@ -186,25 +228,35 @@ export class Media {
     }
     const sdp = this.pc.localDescription?.sdp
     if (this.#closed || sdp === undefined) return
-    // `send` fails only when the socket is gone; then a new connection begins anew.
+    // `send` fails only when the socket is gone; then a resumed connection offers again.
     this.#options.send({ type: 'offer', offer_id: id, sdp })
     this.#options.changed()
   }
 
   #onState(): void {
-    clearTimeout(this.#disconnected)
     switch (this.pc.connectionState) {
       case 'connected':
-        clearTimeout(this.#deadline)
+        this.#established = true
+        this.#stopTimers()
         this.#options.connected()
         break
       case 'disconnected':
-        this.#disconnected = setTimeout(() => this.#lose('disconnected'), DISCONNECTED_MAX_MS)
-        break
       case 'failed':
-        this.#lose('failed')
+        if (!this.#established) this.#lose('failed')
+        // One that fails while it looks for another path may still find it.
+        else if (this.#restarting === undefined) {
+          this.#options.interrupted()
+          if (this.#held) break
+          this.restart()
+          this.#awaitPath()
+        }
         break
     }
+  }
+
+  #awaitPath(): void {
+    clearTimeout(this.#restarting)
+    this.#restarting = setTimeout(() => this.#lose('no other path'), RESTART_MAX_MS)
   }
 
   #lose(why: string): void {
@@ -213,9 +265,14 @@ export class Media {
     this.#options.lost(why)
   }
 
-  #stopWaiting(): void {
+  #stopTimers(): void {
     clearTimeout(this.#deadline)
-    clearTimeout(this.#disconnected)
+    clearTimeout(this.#restarting)
+    this.#restarting = undefined
+  }
+
+  #stopWaiting(): void {
+    this.#stopTimers()
     this.pc.onconnectionstatechange = null
   }
 }

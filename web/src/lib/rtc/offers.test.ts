@@ -20,6 +20,16 @@ describe('offers', () => {
     expect(queue.settled()).toBeNull()
   })
 
+  it('waits no more for what was in flight when the way to the server broke', () => {
+    const queue = new OfferQueue()
+    queue.want()
+    queue.want()
+    queue.forget()
+    expect(queue.expects(1)).toBe(false)
+    expect(queue.want()).toBe(2)
+    expect(queue.settled()).toBeNull()
+  })
+
   it('expects only the answer of the offer in flight', () => {
     const queue = new OfferQueue()
     expect(queue.expects(0)).toBe(false)

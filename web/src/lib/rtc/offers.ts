@@ -21,6 +21,12 @@ export class OfferQueue {
     return this.#inFlight === offerId
   }
 
+  /** The way to the server broke: what was in flight is not waited for. */
+  forget(): void {
+    this.#inFlight = null
+    this.#wanted = false
+  }
+
   /** The offer in flight is settled. The number of the offer to send next, or `null` for none. */
   settled(): number | null {
     this.#inFlight = null

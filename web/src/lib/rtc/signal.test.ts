@@ -43,8 +43,10 @@ describe('coming back', () => {
     send(text: string) {
       this.sent.push(text)
     }
-    close() {
+    closedBy: number | undefined
+    close(code: number) {
       this.readyState = 3
+      this.closedBy = code
     }
   }
   let sockets: Socket[] = []
@@ -52,22 +54,29 @@ describe('coming back', () => {
   let page: EventTarget & { visibilityState: string }
   let signal: Signal
   let lost = 0
+  let changes = 0
 
   beforeEach(() => {
     vi.useFakeTimers()
     sockets = []
-    probes = lost = Socket.opened = 0
+    probes = lost = changes = Socket.opened = 0
     Socket.there = true
     page = Object.assign(new EventTarget(), { visibilityState: 'visible' })
     vi.stubGlobal('window', new EventTarget())
     vi.stubGlobal('document', page)
+    vi.stubGlobal('navigator', {})
     vi.stubGlobal('location', { protocol: 'http:', host: 'here' })
     vi.stubGlobal('WebSocket', Socket)
     vi.stubGlobal('fetch', () => {
       probes += 1
       return Socket.there ? Promise.resolve({ status: 200 }) : Promise.reject(new TypeError('refused'))
     })
-    signal = new Signal({ hello: () => ({ type: 'ping' }), message: () => undefined, lost: () => (lost += 1) })
+    signal = new Signal({
+      hello: () => ({ type: 'ping' }),
+      message: () => undefined,
+      lost: () => (lost += 1),
+      networkChanged: () => (changes += 1),
+    })
   })
 
   afterEach(() => {
@@ -139,10 +148,32 @@ describe('coming back', () => {
     socket?.onmessage?.({ data: '{"type":"pong"}' })
     await vi.advanceTimersByTimeAsync(2_000)
     window.dispatchEvent(new Event('online'))
-    await vi.advanceTimersByTimeAsync(2_000)
+    expect(changes).toBe(1)
+    await vi.advanceTimersByTimeAsync(1_000)
+    // A second doubt gives the line no more time.
+    signal.doubt()
+    await vi.advanceTimersByTimeAsync(400)
     expect(signal.socket).toBe(socket as unknown)
-    await vi.advanceTimersByTimeAsync(3_000)
+    await vi.advanceTimersByTimeAsync(200)
     expect(signal.socket).not.toBe(socket as unknown)
+    expect([socket?.closedBy, lost]).toEqual([4001, 1])
+  })
+
+  it('keeps a line that answers', async () => {
+    await established()
+    const socket = sockets.at(-1)
+    signal.doubt()
+    await vi.advanceTimersByTimeAsync(1_000)
+    socket?.onmessage?.({ data: '{"type":"pong"}' })
+    await vi.advanceTimersByTimeAsync(5_000)
+    expect(signal.socket).toBe(socket as unknown)
+  })
+
+  it('waits for nothing that was asked over the network of before', async () => {
+    window.dispatchEvent(new Event('online'))
+    expect(sockets[0]?.closedBy).toBe(4001)
+    await vi.advanceTimersByTimeAsync(500)
+    expect(Socket.opened).toBe(2)
   })
 
   it('ends for good', async () => {

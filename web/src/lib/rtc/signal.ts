@@ -3,13 +3,18 @@
 
 import type { ClientMessage, ServerMessage } from '../api/types'
 import { waitMs } from './backoff'
+import { onNetworkChange } from './network'
 
 /** The server closes a silent connection; a ping goes out when nothing else did for so long. */
 const PING_AFTER_MS = 15_000
 /** With a ping every 15 s, nothing for this long means that the line is dead. */
 const SILENCE_MAX_MS = 35_000
-/** A phone that wakes up or changes its network asks whether the line still holds; so long it waits for the answer. */
+/** A page that is looked at again asks whether the line still holds; so long it waits for the answer. */
 const CHECK_MAX_MS = 3_000
+/** The same when there is reason to think that it does not: the network changed, or no media come. */
+const DOUBT_MAX_MS = 1_500
+/** By this code of the close frame the server knows that we come back at once, should it get there. */
+const COMES_BACK = 4001
 const OPEN_TIMEOUT_MS = 8_000
 const PROBE_TIMEOUT_MS = 3_000
 
@@ -19,6 +24,8 @@ export interface SignalEvents {
   message(message: ServerMessage): void
   /** There is no connection; the next try comes by itself. Called for each try that fails. */
   lost(): void
+  /** This device may have come to another network. */
+  networkChanged?(): void
 }
 
 export class Signal {
@@ -30,16 +37,17 @@ export class Signal {
   #lastSent = 0
   #lastHeard = 0
   #openedAt = 0
-  #checkedAt: number | null = null
+  #check: ReturnType<typeof setTimeout> | undefined
   #retry: ReturnType<typeof setTimeout> | undefined
   #probe: AbortController | null = null
   readonly #tick: ReturnType<typeof setInterval>
+  readonly #unwatch: () => void
   readonly #events: SignalEvents
 
   constructor(events: SignalEvents) {
     this.#events = events
     this.#tick = setInterval(() => this.#keepAlive(), 1_000)
-    window.addEventListener('online', this.#hurry)
+    this.#unwatch = onNetworkChange(() => this.#onNetworkChange())
     document.addEventListener('visibilitychange', this.#hurry)
     this.#connect()
   }
@@ -69,12 +77,17 @@ export class Signal {
     this.#drop()
   }
 
+  /** Something says that the line may be dead: asks the server, and comes back on a new one if no answer comes. */
+  doubt(): void {
+    this.#ask(DOUBT_MAX_MS)
+  }
+
   /** Ends for good. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#tick)
-    window.removeEventListener('online', this.#hurry)
+    this.#unwatch()
     document.removeEventListener('visibilitychange', this.#hurry)
     this.#detach()
   }
@@ -84,7 +97,6 @@ export class Signal {
     const socket = new WebSocket(`${scheme}://${location.host}/ws`)
     this.#socket = socket
     this.#openedAt = Date.now()
-    this.#checkedAt = null
     socket.onopen = async () => {
       this.#lastHeard = Date.now()
       const hello = await this.#events.hello()
@@ -92,6 +104,7 @@ export class Signal {
     }
     socket.onmessage = (event) => {
       this.#lastHeard = Date.now()
+      this.#answered()
       const message = parseMessage(event.data)
       if (message !== null && message.type !== 'pong') this.#events.message(message)
     }
@@ -100,7 +113,7 @@ export class Signal {
 
   #drop(): void {
     if (this.#closed) return
-    this.#detach()
+    this.#detach(COMES_BACK)
     this.#events.lost()
     // `lost` may have closed us.
     if (!this.#closed) this.#wait()
@@ -127,26 +140,50 @@ export class Signal {
     })
   }
 
-  #detach(): void {
+  #detach(code = 1000): void {
     clearTimeout(this.#retry)
+    this.#answered()
     this.#probe?.abort()
     this.#probe = null
     const socket = this.#socket
     this.#socket = null
     if (!socket) return
     socket.onopen = socket.onmessage = socket.onclose = null
-    socket.close()
+    socket.close(code)
   }
 
   /** The network is there again, or somebody looks at the page: no more waiting. */
   readonly #hurry = (): void => {
     if (this.#closed || document.visibilityState === 'hidden') return
-    if (this.#socket) {
-      if (this.send({ type: 'ping' })) this.#checkedAt = Date.now()
-    } else if (!this.#probe) {
-      clearTimeout(this.#retry)
-      this.#again()
-    }
+    if (this.#socket) this.#ask(CHECK_MAX_MS)
+    else if (!this.#probe) this.#waitNoMore()
+  }
+
+  #onNetworkChange(): void {
+    if (this.#closed) return
+    if (!this.#socket) this.#waitNoMore()
+    // What is being opened goes out by the network of before.
+    else if (this.#socket.readyState === WebSocket.CONNECTING) this.#drop()
+    else this.doubt()
+    this.#events.networkChanged?.()
+  }
+
+  #waitNoMore(): void {
+    clearTimeout(this.#retry)
+    this.#probe?.abort()
+    this.#probe = null
+    this.#again()
+  }
+
+  /** Whatever comes is an answer. A question that is under way is not asked again. */
+  #ask(withinMs: number): void {
+    if (this.#check !== undefined || !this.send({ type: 'ping' })) return
+    this.#check = setTimeout(() => this.#drop(), withinMs)
+  }
+
+  #answered(): void {
+    clearTimeout(this.#check)
+    this.#check = undefined
   }
 
   #keepAlive(): void {
@@ -154,9 +191,7 @@ export class Signal {
     const state = this.#socket?.readyState
     if (state === WebSocket.CONNECTING && now - this.#openedAt > OPEN_TIMEOUT_MS) this.#drop()
     if (state !== WebSocket.OPEN) return
-    if (this.#checkedAt !== null && this.#lastHeard >= this.#checkedAt) this.#checkedAt = null
-    const unanswered = this.#checkedAt !== null && now - this.#checkedAt > CHECK_MAX_MS
-    if (unanswered || now - this.#lastHeard > SILENCE_MAX_MS) this.#drop()
+    if (now - this.#lastHeard > SILENCE_MAX_MS) this.#drop()
     else if (now - this.#lastSent > PING_AFTER_MS) this.send({ type: 'ping' })
   }
 }

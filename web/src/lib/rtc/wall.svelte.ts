@@ -1,8 +1,7 @@
 // A dispatch wall as one operator sees it.
 
 import type { CameraStatus, EndReason, Problem, ServerMessage, WallTile } from '../api/types'
-import { Connection } from './connection.svelte'
-import type { SourceTracks } from './media'
+import { Connection, type ConnectionState } from './connection'
 
 export class WallView {
   phase = $state<'connecting' | 'open' | 'ended' | 'refused'>('connecting')
@@ -14,6 +13,12 @@ export class WallView {
   notice = $state.raw<Problem | null>(null)
 
   readonly #connection: Connection
+  #state: ConnectionState = $state.raw() as ConnectionState
+  /** Since when the connection is lost; `null` while it holds. */
+  readonly lostSince = $derived(this.#state.lostSince)
+  /** It is lost because the server restarts. */
+  readonly restarting = $derived(this.#state.restarting)
+  readonly tracks = $derived(this.#state.tracks)
 
   /** `token` is asked for at each connection: it may have been renewed since the last, or has to be now. */
   constructor(token: () => string | Promise<string>, wallId: string, purposeId: string) {
@@ -30,22 +35,10 @@ export class WallView {
         this.dispose()
       },
       notice: (problem) => (this.notice = problem),
+      changed: (state) => (this.#state = state),
     })
+    this.#state = this.#connection.state
     this.#connection.expose(() => [])
-  }
-
-  /** Since when the connection is lost; `null` while it holds. */
-  get lostSince(): number | null {
-    return this.#connection.lostSince
-  }
-
-  /** It is lost because the server restarts. */
-  get restarting(): boolean {
-    return this.#connection.restarting
-  }
-
-  get tracks(): Map<string, SourceTracks> {
-    return this.#connection.tracks
   }
 
   leave(): void {

@@ -1,5 +1,6 @@
 // The connection of a room or wall to the server: one socket and one media connection, and coming back when either is
-// lost. Until the new one shows pictures the last pictures of the old one stay.
+// lost. Media outlive their socket if the server kept them, and look for another path. Where a new media connection is
+// needed, the last pictures of the old one stay until the new one shows some.
 
 import type { ClientMessage, MediaKindName, Participant, Problem, ServerMessage, SlotCount } from '../api/types'
 import { expose } from './debug'
@@ -16,18 +17,24 @@ export interface ConnectionOptions {
   refused(problem: Problem): void
   /** Something could not be done. */
   notice(problem: Problem): void
+  /** The state is another one: read `state`. */
+  changed(state: ConnectionState): void
   /** Own tracks, asked for at each new media connection; absent where nothing is published. */
   publish?(): Record<MediaKindName, MediaStreamTrack | null>
 }
 
-export class Connection {
+/** Never changed: another state is another object. */
+export interface ConnectionState {
   /** Since when it is lost; `null` while it holds, and before it held for the first time. */
-  lostSince = $state<number | null>(null)
+  readonly lostSince: number | null
   /** The server said that it restarts. */
-  restarting = $state(false)
+  readonly restarting: boolean
   /** What plays now, by participant or camera. */
-  tracks = $state.raw<Map<string, SourceTracks>>(new Map())
+  readonly tracks: ReadonlyMap<string, SourceTracks>
+}
 
+export class Connection {
+  #state: ConnectionState = { lostSince: null, restarting: false, tracks: new Map() }
   readonly #options: ConnectionOptions
   readonly #signal: Signal
   #media: Media | null = null
@@ -44,21 +51,39 @@ export class Connection {
       hello: () => options.hello(),
       message: (message) => this.#on(message),
       lost: () => this.#onLost(),
+      networkChanged: () => {
+        if (this.#welcomed) this.#media?.restart()
+      },
     })
+  }
+
+  get state(): ConnectionState {
+    return this.#state
   }
 
   get media(): Media | null {
     return this.#media
   }
 
+  /** The server took us in before. */
+  get held(): boolean {
+    return this.#held
+  }
+
   send(message: ClientMessage): boolean {
     return this.#signal.send(message)
   }
 
-  /** The server took us in. With slots media follow; without, as in the lobby, that was all. */
-  welcomed(slots: SlotCount | null): void {
+  /** The server took us in. With slots media follow, on the connection of before if it is `resumed`; without, as in the
+   * lobby, that was all. */
+  welcomed(slots: SlotCount | null, resumed = false): void {
     this.#welcomed = this.#held = true
     this.#signal.established()
+    if (slots && resumed && this.#media) {
+      this.#media.resume(slots)
+      if (this.#media.pc.connectionState === 'connected') this.#back()
+      return
+    }
     if (slots) return this.connect(slots)
     this.#closeMedia()
     this.#back()
@@ -80,6 +105,11 @@ export class Connection {
         this.#back()
         this.#dropOld()
       },
+      interrupted: () => {
+        if (this.#media !== media) return
+        this.#lose()
+        if (this.#welcomed) this.#signal.doubt()
+      },
       lost: (why) => {
         // Without a socket we are on the way back already, and the last pictures stay.
         if (this.#media !== media || !this.#welcomed) return
@@ -89,7 +119,7 @@ export class Connection {
       changed: () => {
         if (this.#media !== media) return
         const tracks = media.tracks()
-        if (tracks.size > 0 || this.#old === null) this.tracks = tracks
+        if (tracks.size > 0 || this.#old === null) this.#set({ tracks })
         this.#dropOld()
       },
       publish: this.#options.publish?.(),
@@ -139,7 +169,7 @@ export class Connection {
         if (message.reason !== 'server_stopping') this.#options.message(message)
         else {
           // The next one takes us back.
-          this.restarting = true
+          this.#set({ restarting: true })
           this.#signal.restart({ stops: true })
         }
         break
@@ -156,12 +186,21 @@ export class Connection {
 
   #onLost(): void {
     this.#welcomed = false
-    if (this.#held) this.lostSince ??= Date.now()
+    this.#media?.hold()
+    if (this.#held) this.#lose()
+  }
+
+  #lose(): void {
+    if (this.#state.lostSince === null) this.#set({ lostSince: Date.now() })
   }
 
   #back(): void {
-    this.lostSince = null
-    this.restarting = false
+    if (this.#state.lostSince !== null || this.#state.restarting) this.#set({ lostSince: null, restarting: false })
+  }
+
+  #set(change: Partial<ConnectionState>): void {
+    this.#state = { ...this.#state, ...change }
+    this.#options.changed(this.#state)
   }
 
   #dropOld(): void {
@@ -174,6 +213,6 @@ export class Connection {
     this.#media?.close()
     this.#old?.close()
     this.#media = this.#old = null
-    this.tracks = new Map()
+    this.#set({ tracks: new Map() })
   }
 }
