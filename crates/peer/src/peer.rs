@@ -6,7 +6,6 @@ mod restart_tests;
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -21,6 +20,7 @@ use crate::{
     dtls::{Dtls, Identity, Progress},
     ice::{Credentials, Ice},
     media::{Media, MediaIndex, Publication, Slot, Use},
+    path::Path,
     reception::TransportReception,
     sdp::Offer,
     srtp::{OpenError, Opener, Profile, RTCP_OVERHEAD_MAX, Sealer},
@@ -57,7 +57,7 @@ pub struct Secrets {
 #[derive(Debug)]
 pub struct Transmit {
     /// To whom.
-    pub to: SocketAddr,
+    pub to: Path,
     /// What.
     pub data: Vec<u8>,
 }
@@ -222,7 +222,7 @@ impl Peer {
     }
 
     /// Where to send media.
-    pub fn remote(&self) -> Option<SocketAddr> {
+    pub fn remote(&self) -> Option<Path> {
         self.ice.remote()
     }
 
@@ -251,12 +251,7 @@ impl Peer {
     }
 
     /// Answers a binding request that carries a fragment of this peer. `true` when it was valid.
-    pub fn receive_stun(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        request: &stun::BindingRequest<'_>,
-    ) -> bool {
+    pub fn receive_stun(&mut self, now: Instant, from: Path, request: &stun::BindingRequest<'_>) -> bool {
         if self.over {
             return false;
         }
@@ -268,10 +263,16 @@ impl Peer {
         true
     }
 
-    /// Something that only the peer can have made came from this address.
-    fn heard(&mut self, now: Instant, from: SocketAddr) {
+    /// Something that only the peer can have made came on this path.
+    fn heard(&mut self, now: Instant, from: Path) {
         self.last_opened = Some(now);
         self.ice.heard(now, from);
+    }
+
+    /// A path is there no more: its connection has ended. The peer keeps its others, and goes on with the one that it
+    /// nominates next.
+    pub fn lost(&mut self, path: Path) {
+        self.ice.lost(path);
     }
 
     /// Takes a DTLS record in. `false` when it led to nothing: after the handshake only a goodbye does.
@@ -303,7 +304,7 @@ impl Peer {
     pub fn receive_rtp<'a>(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: Path,
         packet: &'a mut [u8],
     ) -> Result<Option<Rtp<'a>>, Refused> {
         let security = self.security.as_mut().filter(|_| !self.over).ok_or(Refused::NotConnected)?;
@@ -369,7 +370,7 @@ impl Peer {
     pub fn receive_rtcp(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: Path,
         packet: &mut [u8],
         mut tell: impl FnMut(Feedback),
     ) -> Result<(), Refused> {
@@ -661,7 +662,7 @@ impl Peer {
         }
     }
 
-    fn transmit(&mut self, to: SocketAddr, data: Vec<u8>) {
+    fn transmit(&mut self, to: Path, data: Vec<u8>) {
         if self.transmits.len() < TRANSMITS_MAX {
             self.transmits.push_back(Transmit { to, data });
         }
