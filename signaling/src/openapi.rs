@@ -70,6 +70,7 @@ use crate::{demo, rest};
         ws::ServerMessage,
         ws::Open,
         ws::SlotCount,
+        ws::IceServer,
         ws::Slot,
         ws::Participant,
         ws::WallTile,

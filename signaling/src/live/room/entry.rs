@@ -84,6 +84,8 @@ impl Room {
             case_id: self.info.case_id.to_string(),
             lobby,
             slots: SlotCount { audio: slots, video: slots },
+            // The socket knows by which address it came.
+            ice_servers: Vec::new(),
         };
         self.tell(self.out_of(id), welcome);
         if !lobby {
