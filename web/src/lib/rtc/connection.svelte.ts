@@ -1,7 +1,7 @@
 // The connection of a room or wall to the server: one socket and one media connection, and coming back when either is
 // lost. Until the new one shows pictures the last pictures of the old one stay.
 
-import type { ClientMessage, MediaKindName, Participant, Problem, ServerMessage, SlotCount } from '../api/types'
+import type { ClientMessage, IceServer, MediaKindName, Participant, Problem, ServerMessage, SlotCount } from '../api/types'
 import { expose } from './debug'
 import { Media, type SourceTracks } from './media'
 import { preferredCodec } from './options'
@@ -92,6 +92,7 @@ export class Connection {
         if (tracks.size > 0 || this.#old === null) this.tracks = tracks
         this.#dropOld()
       },
+      iceServers: this.#iceServers,
       publish: this.#options.publish?.(),
       codec: preferredCodec(),
     })
@@ -120,7 +121,10 @@ export class Connection {
     })
   }
 
+  #iceServers: IceServer[] = []
+
   #on(message: ServerMessage): void {
+    if (message.type === 'welcome_room' || message.type === 'welcome_wall') this.#iceServers = message.ice_servers
     switch (message.type) {
       case 'answer':
         void this.#media?.answer(message.offer_id, message.sdp)
