@@ -19,7 +19,7 @@ demo_packages=(
 )
 
 # A browser, a foreign WebRTC client (from PyPI, in a venv), a judge of media files, a second network, a linter.
-test_packages=(chromium ffmpeg openssl iproute2 python3-venv python3-yaml shellcheck)
+test_packages=(chromium ffmpeg openssl iproute2 nftables python3-venv python3-yaml shellcheck)
 
 main() {
   case "${1:-run}" in

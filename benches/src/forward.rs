@@ -74,6 +74,7 @@ fn engine(subscribers: usize) -> Result<(f64, f64)> {
         port: 0,
         bind: [127, 0, 0, 1].into(),
         candidates: vec![[127, 0, 0, 1].into()],
+        tcp_candidates: Vec::new(),
         shards: 1,
         video_codecs: vec![Codec::Vp8],
     })?;

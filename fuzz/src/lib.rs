@@ -12,23 +12,26 @@ mod input;
 mod media;
 mod peer;
 mod recorder;
+mod turn;
 
 pub use access::{api_message, range, settings, token};
 pub use cameras::{camera_address, camera_h264};
 pub use evidence::{journal, package, seal};
-pub use media::{h264, opus, red, reorder, rtcp, rtp, vp8};
+pub use media::{framing, h264, opus, red, reorder, rtcp, rtp, vp8};
 pub use peer::{dtls, sdp, sdpfrag, srtp, stun};
 pub use recorder::recording;
+pub use turn::turn;
 
 /// A target: takes any bytes, and returns.
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is that of its bin and of its corpus.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 24] = [
     ("api_message", api_message),
     ("camera_address", camera_address),
     ("camera_h264", camera_h264),
     ("dtls", dtls),
+    ("framing", framing),
     ("h264", h264),
     ("journal", journal),
     ("opus", opus),
@@ -46,5 +49,6 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("srtp", srtp),
     ("stun", stun),
     ("token", token),
+    ("turn", turn),
     ("vp8", vp8),
 ];

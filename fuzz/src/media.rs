@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hewei_media::{
+    framing::{Deframer, FRAME_LEN_MAX, PREFIX_LEN},
     h264 as avc, opus as sound, red as redundant,
     reorder::{Pushed, Released, ReorderBuffer},
     rtcp as control,
@@ -12,6 +13,35 @@ use hewei_media::{
 use hewei_model::MonoNs;
 
 use crate::input::Input;
+
+/// What comes over a connection, in pieces: the frames of it are the same however it is cut.
+pub fn framing(data: &[u8]) {
+    let frames = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut deframer, mut lens) = (Deframer::default(), Vec::new());
+        for mut piece in pieces {
+            while !piece.is_empty() {
+                let room = deframer.room();
+                let count = room.len().min(piece.len());
+                assert!(count > 0, "there is room once all frames are taken");
+                room[..count].copy_from_slice(&piece[..count]);
+                piece = &piece[count..];
+                deframer.filled(count);
+                loop {
+                    match deframer.next_frame() {
+                        Ok(Some(frame)) => lens.push(frame.len()),
+                        Ok(None) => break,
+                        Err(_) => return (lens, true),
+                    }
+                }
+            }
+        }
+        (lens, false)
+    };
+    let whole = frames(&mut [data].into_iter());
+    assert_eq!(frames(&mut data.chunks(7)), whole);
+    assert!(whole.0.iter().all(|len| *len <= FRAME_LEN_MAX));
+    assert!(whole.0.iter().map(|len| len + PREFIX_LEN).sum::<usize>() <= data.len());
+}
 
 /// An RTP packet: what its header says lies within it.
 pub fn rtp(data: &[u8]) {

@@ -1,6 +1,7 @@
 //! `hewei_peer`: what reaches a peer before anybody is trusted, and the packets of one who is.
 
 use std::{
+    net::SocketAddr,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -8,7 +9,7 @@ use std::{
 use hewei_media::rtp::Header;
 use hewei_model::Codec;
 use hewei_peer::{
-    Credentials, Identity, Peer, Secrets,
+    Candidate, Credentials, Identity, Peer, Secrets,
     sdp::{LAYERS_MAX, Offer},
     sdpfrag::{CANDIDATES_MAX, Fragment},
     srtp::{self as secure, Profile},
@@ -41,7 +42,8 @@ pub fn sdp(data: &[u8]) {
     let Some(Ok(first)) = offers.next() else { return };
     let mut peer = peer(Instant::now(), &first);
     for offer in [Ok(first)].into_iter().chain(offers).flatten() {
-        let candidates = [([192, 0, 2, 1], 8443).into()];
+        let address = ([192, 0, 2, 1], 8443).into();
+        let candidates = [Candidate::Udp(address), Candidate::Tcp(address)];
         let restart = peer.is_restart(&offer.ice).then(renewed);
         if let Ok(answer) = peer.answer(&offer, &PREFERENCE, |_| 8, false, &candidates, restart) {
             assert!(answer.lines().all(|line| line.as_bytes().get(1) == Some(&b'=')), "{answer}");
@@ -64,7 +66,7 @@ pub fn sdpfrag(data: &[u8]) {
     assert!(fragment.candidates <= CANDIDATES_MAX);
     let offer = Offer::parse(CHROMIUM).expect("Chromium's offer");
     let mut peer = peer(Instant::now(), &offer);
-    let ours = peer.restart_ice(renewed(), fragment.ice, &[([192, 0, 2, 1], 8443).into()]);
+    let ours = peer.restart_ice(renewed(), fragment.ice, &[Candidate::Udp(([192, 0, 2, 1], 8443).into())]);
     assert_eq!(Fragment::parse(&ours), Ok(Fragment { ice: renewed(), candidates: 1 }));
 }
 
@@ -81,7 +83,7 @@ pub fn stun(data: &[u8]) {
     }
     let offer = Offer::parse(CHROMIUM).expect("Chromium's offer");
     let now = Instant::now();
-    peer(now, &offer).receive_stun(now, ([192, 0, 2, 7], 9).into(), &request);
+    peer(now, &offer).receive_stun(now, SocketAddr::from(([192, 0, 2, 7], 9)).into(), &request);
 }
 
 /// DTLS datagrams, one piece each, with time passing between them.

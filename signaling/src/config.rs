@@ -31,6 +31,8 @@ pub struct Config {
     pub http: Http,
     /// WebRTC.
     pub media: Media,
+    /// TURN.
+    pub turn: Turn,
     /// What is kept.
     pub storage: Storage,
     /// Recording of sessions.
@@ -59,6 +61,8 @@ pub struct Http {
 pub struct Media {
     /// The one UDP port; 0 for any free one.
     pub port: u16,
+    /// Whether media is taken over TCP too, at the same port number.
+    pub tcp: bool,
     /// Address to bind.
     pub bind: IpAddr,
     /// Addresses told to browsers; empty: those of this machine.
@@ -67,6 +71,13 @@ pub struct Media {
     pub shards: usize,
     /// Video codecs accepted from publishers, the preferred one first.
     pub video_codecs: Vec<Codec>,
+}
+
+/// TURN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Whether browsers behind firewalls are relayed, beside HTTPS.
+    pub enabled: bool,
 }
 
 /// What is kept.
@@ -135,11 +146,13 @@ impl Default for Config {
             },
             media: Media {
                 port: 8443,
+                tcp: true,
                 bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 addresses: Vec::new(),
                 shards: 0,
                 video_codecs: vec![Codec::H264, Codec::Vp8],
             },
+            turn: Turn { enabled: true },
             storage: Storage { folder: "data".into() },
             recording: Recording { enabled: true, folder: None, reserve_mb: 500 },
             cameras: Cameras { connects_per_second: 20, linger: Duration::from_secs(10) },
@@ -198,6 +211,7 @@ impl Config {
             },
             media: Media {
                 port: settings.number("media", "port", default.media.port, 0, u16::MAX)?,
+                tcp: settings.boolean("media", "tcp", default.media.tcp)?,
                 bind: settings
                     .text("media", "bind", default.media.bind, "an IP address", |text| text.parse().ok())?,
                 addresses: settings.list(
@@ -216,6 +230,7 @@ impl Config {
                     |text| [Codec::H264, Codec::Vp8].into_iter().find(|codec| codec.rtpmap_name() == text),
                 )?,
             },
+            turn: Turn { enabled: settings.boolean("turn", "enabled", default.turn.enabled)? },
             storage: Storage {
                 folder: settings.text("storage", "folder", default.storage.folder, "a folder", path)?,
             },
@@ -336,11 +351,13 @@ mod tests {
             "media.bind",
             "media.port",
             "media.shards",
+            "media.tcp",
             "media.video_codecs",
             "recording.enabled",
             "recording.folder",
             "recording.reserve_mb",
             "storage.folder",
+            "turn.enabled",
         ];
         assert_eq!(keys, expected);
     }
@@ -376,17 +393,17 @@ mod tests {
             (
                 "[media]\nports = 1",
                 vec![],
-                "media.ports is no setting; [media] has addresses, bind, port, shards, video_codecs",
+                "media.ports is no setting; [media] has addresses, bind, port, shards, tcp, video_codecs",
             ),
             (
                 "[medai]\nport = 1",
                 vec![],
-                "[medai] is no section; there are cameras, http, log, media, recording, storage",
+                "[medai] is no section; there are cameras, http, log, media, recording, storage, turn",
             ),
             (
                 "port = 1",
                 vec![],
-                "port stands outside a section; there are cameras, http, log, media, recording, storage",
+                "port stands outside a section; there are cameras, http, log, media, recording, storage, turn",
             ),
             (
                 "",
@@ -396,12 +413,12 @@ mod tests {
             (
                 "",
                 vec![("HEWEI_MEDIA_PROT", "1")],
-                "HEWEI_MEDIA_PROT is no setting; [media] has addresses, bind, port, shards, video_codecs",
+                "HEWEI_MEDIA_PROT is no setting; [media] has addresses, bind, port, shards, tcp, video_codecs",
             ),
             (
                 "",
                 vec![("HEWEI_MEDAI_PORT", "1")],
-                "HEWEI_MEDAI_PORT is no setting; correct or unset it. Sections are cameras, http, log, media, recording, storage",
+                "HEWEI_MEDAI_PORT is no setting; correct or unset it. Sections are cameras, http, log, media, recording, storage, turn",
             ),
             (
                 "[http]\nmetrics_from = [\"10.0.0.0/40\"]",

@@ -103,6 +103,10 @@ pub async fn metrics(
     for (name, count) in app.live.camera_counts() {
         write("counter", name, count);
     }
+    for (name, count) in app.turn.as_ref().map(|turn| turn.counts()).into_iter().flatten() {
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        write(kind, name, count);
+    }
     let (open, most) = app.connections.open();
     write("gauge", "connections", open);
     write("gauge", "connections_max", most);

@@ -71,6 +71,7 @@ use crate::{demo, rest};
         ws::Open,
         ws::Page,
         ws::SlotCount,
+        ws::IceServer,
         ws::Slot,
         ws::Participant,
         ws::WallTile,

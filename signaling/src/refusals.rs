@@ -29,7 +29,7 @@ macro_rules! refusals {
 refusals! {
     /// Its network has too many connections.
     Share "connection_share",
-    /// Neither a TLS record nor a request came in time.
+    /// Neither a TLS record nor a request nor media came in time.
     Silent "silent",
     /// The TLS handshake failed or took too long.
     Tls "tls",
@@ -37,6 +37,8 @@ refusals! {
     Http "http",
     /// No request, or no whole head of one, came in time.
     Slow "slow",
+    /// What came is no media for anybody here.
+    Media "media",
     /// A WebSocket's frames broke the protocol or were too large.
     Frame "websocket_frame",
     /// A WebSocket did not read what waited for it.

@@ -7,27 +7,30 @@ use std::{
 };
 
 use anyhow::Context;
-use hewei_engine::Engine;
 use hewei_store::{SealingKey, Store};
 use time::OffsetDateTime;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     access::{passwords::Passwords, setup_link},
-    addresses,
     auth::{Revocations, Tokens},
     config::Config,
     demo::page::Page,
     descriptors,
     health::Health,
-    http::{self, listener::Shares},
+    http::{
+        self,
+        listener::{Http, Media, Served, Shares},
+    },
     limits::{JoinLimits, RequestLimits, SignInLimits},
     live::Live,
+    media_port::{self, MediaPort},
     metrics::{HttpMetrics, RecordingCounts},
     recovering,
     refusals::Refusals,
     secrets::{Folder, Lock},
     state::{App, Parts, State},
+    turn::Turn,
     verifying::Verifying,
 };
 
@@ -102,13 +105,12 @@ impl Server {
                 .with_context(|| format!("cannot listen on {address} (http.listen)"))?;
             sockets.push(socket);
         }
-        let (engine, events) = Engine::start(hewei_engine::Config {
-            port: config.media.port,
-            bind: config.media.bind,
-            candidates: addresses::candidates(&config, &addresses::of_this_machine()),
-            shards: config.media.shards,
-            video_codecs: config.media.video_codecs.clone(),
-        })?;
+        let bound = sockets.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let MediaPort { engine, events, listener: media_listener } =
+            media_port::open(&config, &bound).await?;
+        let token_key = folder.token_key()?;
+        let turn = Turn::new(&config, engine.port(), &token_key);
+        let media = Media { engine: config.media.tcp.then(|| engine.clone()), turn: turn.clone() };
 
         let config = Arc::new(config);
         let identity = Arc::new(identity);
@@ -127,7 +129,7 @@ impl Server {
             engine,
             live,
             identity,
-            tokens: Tokens::new(&folder.token_key()?, revocations),
+            tokens: Tokens::new(&token_key, revocations),
             join_limits: JoinLimits::new(Instant::now()),
             setup_limits: JoinLimits::new(Instant::now()),
             sign_in_limits: SignInLimits::new(Instant::now()),
@@ -140,6 +142,7 @@ impl Server {
             health: Health::default(),
             started_at: OffsetDateTime::now_utc(),
             connections: Arc::clone(&connections),
+            turn,
             demo: Page::default(),
             config,
         });
@@ -159,8 +162,14 @@ impl Server {
             let tls = secured.map(http::tls::Certificates::acceptor).transpose()?;
             tracing::info!(address = %at.address, tls = at.tls, "listening");
             listening.push(at);
-            let (router, shares) = (router.clone(), Arc::clone(&connections));
-            listeners.spawn(http::listener::serve(socket, tls, router, shares, stopped.clone(), GRACE));
+            let http = Some(Http { tls, router: router.clone() });
+            let (served, shares) = (Served { http, media: media.clone() }, Arc::clone(&connections));
+            listeners.spawn(http::listener::serve(socket, served, shares, stopped.clone(), GRACE));
+        }
+        if let Some(socket) = media_listener {
+            tracing::info!(address = %socket.local_addr()?, "listening for media over TCP");
+            let (served, shares) = (Served { http: None, media }, Arc::clone(&connections));
+            listeners.spawn(http::listener::serve(socket, served, shares, stopped.clone(), GRACE));
         }
         let setup_link = setup_link::at_start(&app.store, &app.config, &listening).await?;
         let tidy = tokio::spawn(tidy(app.clone()));

@@ -17,6 +17,7 @@ use crate::{
     live::Live,
     metrics::{HttpMetrics, RecordingCounts},
     refusals::Refusals,
+    turn::Turn,
     verifying::Verifying,
 };
 
@@ -62,6 +63,8 @@ pub struct State {
     pub started_at: OffsetDateTime,
     /// Connections there are.
     pub connections: Arc<Shares>,
+    /// Relays for browsers behind firewalls; `None` when they are off.
+    pub(crate) turn: Option<Arc<Turn>>,
     /// What the page of a demo shows.
     pub demo: Page,
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 const FLOORS: &[&[&str]] = &[
     &["hewei-model"],
     &["hewei-media"],
-    &["hewei-sfu", "hewei-peer", "hewei-wall", "hewei-casework", "hewei-evidence", "hewei-api"],
+    &["hewei-sfu", "hewei-peer", "hewei-turn", "hewei-wall", "hewei-casework", "hewei-evidence", "hewei-api"],
     &["hewei-engine", "hewei-cameras", "hewei-store", "hewei-transcode", "hewei-client"],
     &["hewei-recorder", "hewei", "hewei-benches", "hewei-netsim"],
     &["hewei-fuzz"],

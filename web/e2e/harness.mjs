@@ -160,6 +160,13 @@ export class Server {
     return execute(BINARY, args, { env: this.#environment })
   }
 
+  /** What `/metrics` says, by name; without those that have labels. */
+  async metrics() {
+    const lines = (await (await fetch(`${this.url}/metrics`)).text()).split('\n')
+    const told = lines.map((line) => /^(\w+) (\d+)$/.exec(line)).filter(Boolean)
+    return Object.fromEntries(told.map(([, name, value]) => [name, Number(value)]))
+  }
+
   /** A token for all rooms, or for one. */
   async token(role, { name = role, room = '*', ttl = '1h' } = {}) {
     const { status, stdout, stderr } = await this.hewei(
@@ -430,7 +437,9 @@ export function ends(person) {
     const transport = [...report.values()].find((item) => item.type === 'transport')
     const pair = report.get(transport.selectedCandidatePairId)
     const [local, remote] = [report.get(pair.localCandidateId), report.get(pair.remoteCandidateId)]
-    return { local: local.address, remote: remote.address, protocol: remote.protocol }
+    // `relayed`: by which protocol the relay is reached, if there is one.
+    const relayed = local.relayProtocol ?? null
+    return { local: local.address, remote: remote.address, protocol: remote.protocol, relayed }
   })
 }
 

@@ -29,7 +29,7 @@ test('a call over a line that loses, delays and is narrow, through an outage, an
       seesAndHears(mediator, [PARTY]),
       seesAndHears(party, [MEDIATOR]),
     ])
-    assert.deepEqual(await ends(party), { local: far, remote: near, protocol: 'udp' })
+    assert.deepEqual(await ends(party), { local: far, remote: near, protocol: 'udp', relayed: null })
     assert.ok(seen.roundTripMs >= 2 * DELAY_MS - ROUNDING_MS, `there and back in ${seen.roundTripMs} ms`)
     const report = await line.report()
     for (const direction of [report.down, report.up]) {

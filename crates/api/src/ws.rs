@@ -9,6 +9,8 @@
 //! one of them, by what its line takes and by how large it says by `view` that it draws the picture. A size that nobody
 //! takes need not be sent: `layers` says so.
 
+use std::fmt;
+
 use hewei_model::{MediaKind, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -142,6 +144,8 @@ pub enum ServerMessage {
         resumed: bool,
         /// How many slots to offer at first.
         slots: SlotCount,
+        /// Ways through a firewall, for `RTCPeerConnection`.
+        ice_servers: Vec<IceServer>,
     },
     /// The answer to `hello` for a wall.
     WelcomeWall {
@@ -153,6 +157,8 @@ pub enum ServerMessage {
         purpose_expires_at: String,
         /// How many slots to offer at first.
         slots: SlotCount,
+        /// Ways through a firewall, for `RTCPeerConnection`.
+        ice_servers: Vec<IceServer>,
     },
     /// The mediator let one in: offer now.
     Admitted,
@@ -223,6 +229,24 @@ pub struct SlotCount {
     pub audio: u32,
     /// Picture.
     pub video: u32,
+}
+
+/// A relay, in the words of `RTCIceServer`. Good for some hours.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IceServer {
+    /// Where it is (RFC 7065).
+    pub urls: Vec<String>,
+    /// Name.
+    pub username: String,
+    /// Password.
+    pub credential: String,
+}
+
+impl fmt::Debug for IceServer {
+    /// Never the password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("IceServer").field("urls", &self.urls).finish_non_exhaustive()
+    }
 }
 
 /// What plays in one slot.

@@ -123,6 +123,7 @@ pub struct Connection {
     rechecking: bool,
     remote_fingerprint: String,
     candidates: Vec<SocketAddr>,
+    over_tcp: bool,
     server: Option<SocketAddr>,
     transactions: VecDeque<TransactionId>,
     answered_at: Option<Instant>,
@@ -163,6 +164,7 @@ impl Connection {
             rechecking: false,
             remote_fingerprint: String::new(),
             candidates: Vec::new(),
+            over_tcp: false,
             server: None,
             transactions: VecDeque::new(),
             answered_at: None,
@@ -180,6 +182,12 @@ impl Connection {
         };
         connection.add_slots(shape.audio_slots, shape.video_slots);
         Ok(connection)
+    }
+
+    /// Goes over TCP from the first answer on: of the server's candidates those count that wait for a connection. Each
+    /// transmit is to be sent as a frame (RFC 4571) of the connection to its address.
+    pub fn over_tcp(&mut self) {
+        self.over_tcp = true;
     }
 
     /// More slots for the next offer. An m-line never goes away again.
@@ -241,7 +249,7 @@ impl Connection {
         self.pwd = pwd;
         self.credentials =
             Credentials { local_ufrag: ufrag, remote_ufrag: answer.ufrag, remote_pwd: answer.pwd };
-        self.candidates = answer.candidates;
+        self.candidates = if self.over_tcp { answer.tcp_candidates } else { answer.candidates };
         self.transactions.clear();
         self.rechecking = true;
         self.check(now);
@@ -272,7 +280,7 @@ impl Connection {
             self.credentials.remote_ufrag = answer.ufrag;
             self.credentials.remote_pwd = answer.pwd;
             self.remote_fingerprint = answer.fingerprint;
-            self.candidates = answer.candidates;
+            self.candidates = if self.over_tcp { answer.tcp_candidates } else { answer.candidates };
             self.state = State::Checking;
             self.answered_at = Some(now);
             self.check(now);

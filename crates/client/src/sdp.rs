@@ -156,6 +156,8 @@ pub(crate) struct Answer {
     pub(crate) pwd: String,
     pub(crate) fingerprint: String,
     pub(crate) candidates: Vec<SocketAddr>,
+    /// Those that wait for a connection (`tcptype passive`, RFC 6544 §4.5).
+    pub(crate) tcp_candidates: Vec<SocketAddr>,
     pub(crate) sections: Vec<Section>,
 }
 
@@ -218,12 +220,18 @@ impl Answer {
                 }
                 "candidate" => {
                     let words: Vec<&str> = value.split(' ').collect();
-                    if let [_, "1", "udp" | "UDP", _, ip, port, ..] = words[..]
+                    if let [_, "1", transport, _, ip, port, ref rest @ ..] = words[..]
                         && let (Ok(ip), Ok(port)) = (ip.parse(), port.parse())
                     {
+                        let passive = rest.windows(2).any(|pair| pair == ["tcptype", "passive"]);
+                        let known = match transport.to_ascii_lowercase().as_str() {
+                            "udp" => &mut answer.candidates,
+                            "tcp" if passive => &mut answer.tcp_candidates,
+                            _ => continue,
+                        };
                         let candidate = SocketAddr::new(ip, port);
-                        if !answer.candidates.contains(&candidate) {
-                            answer.candidates.push(candidate);
+                        if !known.contains(&candidate) {
+                            known.push(candidate);
                         }
                     }
                 }
@@ -268,6 +276,7 @@ mod tests {
                    a=ice-pwd:pw\r\na=fingerprint:sha-256 ab:CD\r\na=recvonly\r\n\
                    a=candidate:0 1 udp 2130706431 192.0.2.1 3478 typ host\r\n\
                    a=candidate:1 1 tcp 2130706431 192.0.2.1 9 typ host\r\n\
+                   a=candidate:2 1 tcp 1518280447 192.0.2.1 443 typ host tcptype passive\r\n\
                    m=audio 0 UDP/TLS/RTP/SAVPF 111\r\n\
                    m=video 9 UDP/TLS/RTP/SAVPF 102 103\r\na=sendonly\r\na=ssrc-group:FID 5 6\r\na=ssrc:5 cname:x\r\n";
         let answer = Answer::parse(sdp).expect("an answer");
@@ -276,6 +285,7 @@ mod tests {
             ("uf", "pw", "AB:CD")
         );
         assert_eq!(answer.candidates, [SocketAddr::from(([192, 0, 2, 1], 3478))]);
+        assert_eq!(answer.tcp_candidates, [SocketAddr::from(([192, 0, 2, 1], 443))]);
         let sections: Vec<_> =
             answer.sections.iter().map(|section| (section.taken, section.ssrc, section.rtx_ssrc)).collect();
         assert_eq!(sections, [(true, None, None), (false, None, None), (true, Some(5), Some(6))]);

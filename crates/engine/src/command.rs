@@ -4,7 +4,7 @@ use hewei_model::{Audience, MediaKind, PeerId, Publisher, RoomId, TrackId};
 use hewei_peer::{sdp, sdpfrag::Fragment};
 use tokio::sync::oneshot;
 
-use crate::{IceUpdate, Offer, OfferError, source, tap};
+use crate::{IceUpdate, Offer, OfferError, source, streams::Newcomer, tap};
 
 pub(crate) enum Command {
     OpenRoom,
@@ -41,6 +41,10 @@ pub(crate) enum Command {
     OpenSource {
         publisher: Publisher,
         reader: Box<source::Reader>,
+    },
+    /// A connection whose first frame names a peer of the shard.
+    Adopt {
+        newcomer: Box<Newcomer>,
     },
     /// Shows that the shard still takes commands.
     Ping {

@@ -1,6 +1,6 @@
 //! How the engine is set up.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hewei_model::Codec;
 
@@ -13,6 +13,9 @@ pub struct Config {
     pub bind: IpAddr,
     /// Addresses told to browsers as ICE candidates.
     pub candidates: Vec<IpAddr>,
+    /// Addresses told to browsers as ICE candidates over TCP: where connections are taken that are then given to
+    /// [`crate::Engine::adopt`]. Empty for none.
+    pub tcp_candidates: Vec<SocketAddr>,
     /// Number of shards; 0 for one a core.
     pub shards: usize,
     /// Video codecs accepted from publishers, the preferred one first.

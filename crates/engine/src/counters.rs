@@ -41,6 +41,18 @@ counters! {
     DtlsDeferred "media_dtls_deferred_total",
     /// Datagrams of DTLS after the handshake that led to nothing.
     DtlsIgnored "media_dtls_ignored_total",
+    /// Connections over TCP whose first frame was a good check.
+    StreamsTaken "media_tcp_taken_total",
+    /// Connections over TCP that were closed since their first frame was none.
+    StreamsRefused "media_tcp_refused_total",
+    /// Connections over TCP that ended, from whichever side.
+    StreamsEnded "media_tcp_ended_total",
+    /// Frames received over TCP.
+    FramesReceived "media_tcp_frames_received_total",
+    /// Frames sent over TCP.
+    FramesSent "media_tcp_frames_sent_total",
+    /// Frames that were not sent over TCP, since the other side does not read so fast.
+    FramesDropped "media_tcp_frames_dropped_total",
     /// Datagrams that came to another shard than their peer's.
     StraysForwarded "media_strays_forwarded_total",
     /// Strays for which the ring was full.

@@ -5,13 +5,16 @@ use std::{
     net::{SocketAddr, UdpSocket},
 };
 
+use hewei_peer::{Path, Transport};
+
 use crate::{
     counters::{Counter, Counters},
+    streams::Streams,
     sys,
 };
 
 /// The longest datagram sent.
-const DATAGRAM_LEN_MAX: usize = 1_500;
+pub(crate) const DATAGRAM_LEN_MAX: usize = 1_500;
 /// Datagrams of one run. Longer bursts cost other flows loss: 0.44 % against 0.007 %.
 const RUN_MAX: usize = 8;
 /// The longest datagram that is joined to others: a segment must fit the path, and one that does not costs its run.
@@ -36,6 +39,8 @@ pub(crate) struct Egress {
     runs: Vec<Run>,
     segmentation: bool,
     refusals: u32,
+    /// The connections over TCP of the shard.
+    pub(crate) streams: Streams,
 }
 
 impl Egress {
@@ -46,6 +51,7 @@ impl Egress {
             runs: Vec::with_capacity(sys::SEND_BATCH),
             segmentation: true,
             refusals: 0,
+            streams: Streams::default(),
         }
     }
 
@@ -55,9 +61,13 @@ impl Egress {
         &mut self,
         socket: &UdpSocket,
         counters: &Counters,
-        to: SocketAddr,
+        to: Path,
         write: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) {
+        let to = match to.transport {
+            Transport::Udp => to.address,
+            Transport::Tcp(id) => return self.streams.frame(id, counters, write),
+        };
         if self.used + DATAGRAM_LEN_MAX > self.buffer.len() || self.runs.len() == sys::SEND_BATCH {
             self.flush(socket, counters);
         }
@@ -85,6 +95,7 @@ impl Egress {
 
     /// Sends all that was added.
     pub(crate) fn flush(&mut self, socket: &UdpSocket, counters: &Counters) {
+        self.streams.flush();
         let mut rest = &self.runs[..];
         while !rest.is_empty() {
             let mut batch = [sys::Run { to: rest[0].to, data: &[], segment: 0 }; sys::SEND_BATCH];
@@ -151,12 +162,12 @@ mod tests {
         let mut egress = Egress::new();
         let lens = [100, 100, 100, 60, 100, 200, 200, 200];
         for (at, len) in lens.iter().enumerate() {
-            egress.datagram(&socket, &counters, to, |out| {
+            egress.datagram(&socket, &counters, to.into(), |out| {
                 out[..*len].fill(at as u8);
                 Some(*len)
             });
         }
-        egress.datagram(&socket, &counters, to, |_| None);
+        egress.datagram(&socket, &counters, to.into(), |_| None);
         egress.flush(&socket, &counters);
         assert_eq!(counters.get(Counter::SendRuns), 3, "100×3 and 60; 100; 200×3");
         assert_eq!(counters.get(Counter::SendCalls), 1);

@@ -1,12 +1,12 @@
 //! The handle the rest of the server holds.
 
-use std::sync::Arc;
+use std::{any::Any, net::TcpStream, sync::Arc};
 
 use hewei_model::{Audience, MediaKind, ParticipantId, PeerId, Publisher, RoomId, TrackId};
 use hewei_peer::{sdp, sdpfrag::Fragment};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Config, Event, SourceWriter, command::Command, shard, tap};
+use crate::{Config, Event, SourceWriter, Unwanted, command::Command, shard, tap};
 
 /// A running engine. Cheap to clone; [`Engine::shutdown`] ends the shards.
 #[derive(Clone)]
@@ -183,6 +183,20 @@ impl Engine {
     /// in that room. `None` when the room is not open. Dropping the writer ends its tracks.
     pub fn open_source(&self, room: RoomId, publisher: Publisher) -> Option<SourceWriter> {
         self.shards.open_source(room, publisher)
+    }
+
+    /// Takes a connection over TCP whose first frame (RFC 4571) was `frame`, and moves it to the shard of the peer that
+    /// the frame is a check for. Nothing else may have been read from it. `held` is dropped with the connection.
+    ///
+    /// # Errors
+    /// [`Unwanted`]; the connection is closed then, as it is when the check does not authenticate.
+    pub fn adopt(
+        &self,
+        stream: TcpStream,
+        frame: Vec<u8>,
+        held: Box<dyn Any + Send>,
+    ) -> Result<(), Unwanted> {
+        self.shards.adopt(stream, frame, held)
     }
 
     /// What the shards have counted since the start, summed: name and value, in Prometheus naming without the

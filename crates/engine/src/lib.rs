@@ -14,6 +14,7 @@ mod event;
 mod handle;
 mod shard;
 mod source;
+mod streams;
 mod sys;
 pub mod tap;
 
@@ -22,4 +23,5 @@ pub use event::{CloseReason, Event, Slot};
 pub use handle::{Engine, IceUpdate, Offer, OfferError, SlotFill, StartError};
 pub use hewei_peer::sdpfrag::FRAGMENT_LEN_MAX;
 pub use source::SourceWriter;
+pub use streams::Unwanted;
 pub use sys::{KernelClock, kernel_clock, mono_now};

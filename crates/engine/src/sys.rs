@@ -6,7 +6,7 @@
 use std::{
     io,
     mem::{MaybeUninit, size_of},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpStream, UdpSocket},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     time::Duration,
 };
@@ -249,16 +249,69 @@ impl EventCounter {
     }
 }
 
-/// Waits until the socket has something to receive, the counter was signalled, or the time is over.
+/// The connections that [`wait`] looks at besides the socket, and what it saw. Made once, filled before each wait.
+#[derive(Default)]
+pub(crate) struct Watched {
+    ids: Vec<u64>,
+    /// The socket and the counter, then the connections.
+    entries: Vec<libc::pollfd>,
+}
+
+impl Watched {
+    /// Begins anew: the socket and the counter alone.
+    fn begin(&mut self, socket: &UdpSocket, counter: &EventCounter) {
+        self.entries[..2].copy_from_slice(&[readable(socket), readable(&counter.0)]);
+    }
+
+    /// Forgets all connections.
+    pub(crate) fn clear(&mut self) {
+        self.ids.clear();
+        self.entries.clear();
+        // Two places for what is always looked at; poll takes no notice of negative descriptors.
+        self.entries.resize(2, libc::pollfd { fd: -1, events: 0, revents: 0 });
+    }
+
+    /// Looks at this connection too: whether it has something to read, and if asked whether it can be written to.
+    pub(crate) fn add(&mut self, id: u64, stream: &TcpStream, to_write: bool) {
+        let mut entry = readable(stream);
+        if to_write {
+            entry.events |= libc::POLLOUT;
+        }
+        self.ids.push(id);
+        self.entries.push(entry);
+    }
+
+    /// The connection at `at` of the last wait, when there is something to be done about it.
+    pub(crate) fn seen(&self, at: usize) -> Option<u64> {
+        let entry = self.entries.get(at + 2)?;
+        (entry.revents != 0).then(|| self.ids[at])
+    }
+
+    /// How many connections were looked at.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+}
+
+fn readable(of: &impl AsRawFd) -> libc::pollfd {
+    libc::pollfd { fd: of.as_raw_fd(), events: libc::POLLIN, revents: 0 }
+}
+
+/// Waits until the socket or a connection has something for us, the counter was signalled, or the time is over.
 /// Returns whether the counter was signalled.
-pub(crate) fn wait(socket: &UdpSocket, counter: &EventCounter, time: Duration) -> bool {
-    let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let mut entries = [entry(socket.as_raw_fd()), entry(counter.0.as_raw_fd())];
+pub(crate) fn wait(
+    socket: &UdpSocket,
+    counter: &EventCounter,
+    watched: &mut Watched,
+    time: Duration,
+) -> bool {
+    watched.begin(socket, counter);
+    let entries = &mut watched.entries;
     let time = libc::timespec {
         tv_sec: time.as_secs().min(3_600) as libc::time_t,
         tv_nsec: i64::from(time.subsec_nanos()) as _,
     };
-    // SAFETY: both pointers are to local values, the count is the array's. Whatever it returns, the caller looks
+    // SAFETY: the pointers are to the vector's elements and a local value, the count is the vector's. Whatever it returns, the caller looks
     // itself.
     unsafe {
         libc::ppoll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, &raw const time, std::ptr::null())
@@ -306,6 +359,12 @@ pub fn kernel_clock() -> io::Result<KernelClock> {
 mod tests {
     use super::*;
 
+    fn nothing() -> Watched {
+        let mut watched = Watched::default();
+        watched.clear();
+        watched
+    }
+
     #[test]
     fn a_run_arrives_as_its_segments() {
         let receiver = UdpSocket::bind("127.0.0.1:0").expect("binds");
@@ -318,7 +377,7 @@ mod tests {
         let counter = EventCounter::new().expect("makes");
         let mut got = Vec::new();
         while got.len() < 4 {
-            wait(&receiver, &counter, Duration::from_secs(5));
+            wait(&receiver, &counter, &mut nothing(), Duration::from_secs(5));
             let count = receive(&receiver, &mut buffers).expect("receives");
             assert!(count > 0, "nothing came");
             for at in 0..count {
@@ -350,10 +409,10 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
         let counter = EventCounter::new().expect("makes");
         counter.signal();
-        assert!(wait(&socket, &counter, Duration::from_secs(3_600)));
+        assert!(wait(&socket, &counter, &mut nothing(), Duration::from_secs(3_600)));
         counter.reset();
         let before = mono_now();
-        assert!(!wait(&socket, &counter, Duration::from_millis(20)));
+        assert!(!wait(&socket, &counter, &mut nothing(), Duration::from_millis(20)));
         assert!(mono_now() > before);
     }
 }

@@ -23,8 +23,9 @@ fn start(shards: usize) -> (Engine, Receiver<Event>) {
 }
 
 fn start_at(bind: IpAddr, candidates: Vec<IpAddr>, shards: usize) -> (Engine, Receiver<Event>) {
-    Engine::start(Config { port: 0, bind, candidates, shards, video_codecs: vec![Codec::H264, Codec::Vp8] })
-        .expect("starts")
+    let video_codecs = vec![Codec::H264, Codec::Vp8];
+    let tcp_candidates = Vec::new();
+    Engine::start(Config { port: 0, bind, candidates, tcp_candidates, shards, video_codecs }).expect("starts")
 }
 
 fn to(clients: &[&Client], recorder: bool) -> Audience {

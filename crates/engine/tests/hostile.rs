@@ -17,6 +17,7 @@ async fn call() -> (Engine, Client, Client) {
         port: 0,
         bind: [127, 0, 0, 1].into(),
         candidates: vec![[127, 0, 0, 1].into()],
+        tcp_candidates: Vec::new(),
         shards: 1,
         video_codecs: vec![Codec::Vp8],
     })

@@ -5,13 +5,12 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use ring::hmac;
 
-use crate::stun;
+use crate::{path::Path, stun};
 
 /// A path on which nothing valid has come for this long may be left for one that is only claimed: browsers check
 /// theirs every two or three seconds.
@@ -61,10 +60,10 @@ pub(crate) struct Ice {
     /// The next nomination moves the path at once: the first one after a restart.
     may_move: bool,
     /// Where to send. The path of the last nomination, or before one the first that was checked.
-    remote: Option<SocketAddr>,
+    remote: Option<Path>,
     /// A path that was nominated after keys were there: taken once something authenticates on it. A check alone can
     /// be somebody's copy of an earlier one, for STUN knows no replay.
-    claimed: Option<SocketAddr>,
+    claimed: Option<Path>,
     /// When something valid last came on the path in use.
     path_heard: Instant,
     nominated: bool,
@@ -84,7 +83,7 @@ impl Ice {
     }
 
     /// Where to send.
-    pub(crate) fn remote(&self) -> Option<SocketAddr> {
+    pub(crate) fn remote(&self) -> Option<Path> {
         self.remote
     }
 
@@ -119,7 +118,7 @@ impl Ice {
     pub(crate) fn receive(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: Path,
         request: &stun::BindingRequest<'_>,
         secured: bool,
     ) -> Option<Vec<u8>> {
@@ -130,7 +129,7 @@ impl Ice {
             _ => return None,
         };
         let mut data = [0; stun::RESPONSE_LEN_MAX];
-        let len = request.write_success(from, &session.key, &mut data);
+        let len = request.write_success(from.address, &session.key, &mut data);
         if current {
             self.previous = None;
             self.checked(now, from, request.use_candidate, secured);
@@ -142,7 +141,7 @@ impl Ice {
     }
 
     /// A check of the session in use. Those of the one before move nothing: whoever saw them can copy them.
-    fn checked(&mut self, now: Instant, from: SocketAddr, nominates: bool, secured: bool) {
+    fn checked(&mut self, now: Instant, from: Path, nominates: bool, secured: bool) {
         if !nominates && (self.nominated || self.remote.is_some()) {
             return;
         }
@@ -155,13 +154,20 @@ impl Ice {
         }
     }
 
-    /// Something that only the peer can have made came from this address.
-    pub(crate) fn heard(&mut self, now: Instant, from: SocketAddr) {
+    /// Something that only the peer can have made came on this path.
+    pub(crate) fn heard(&mut self, now: Instant, from: Path) {
         if self.claimed == Some(from) {
             (self.remote, self.claimed) = (Some(from), None);
         }
         if self.remote == Some(from) {
             self.path_heard = now;
         }
+    }
+
+    /// A path has ended. Where media goes is for the peer to say, and its next nomination need not wait: what is sent on
+    /// this path until then is lost.
+    pub(crate) fn lost(&mut self, path: Path) {
+        self.may_move |= self.remote == Some(path);
+        self.claimed = self.claimed.filter(|claimed| *claimed != path);
     }
 }

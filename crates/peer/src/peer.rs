@@ -10,7 +10,6 @@ pub use outgoing::{Estimate, Outgoing};
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -27,6 +26,7 @@ use crate::{
     ice::{Credentials, Ice},
     media::{Media, MediaIndex, Publication, Slot, Use},
     nack::NackGenerator,
+    path::Path,
     reception::TransportReception,
     redundancy,
     sdp::Offer,
@@ -64,7 +64,7 @@ pub struct Secrets {
 #[derive(Debug)]
 pub struct Transmit {
     /// To whom.
-    pub to: SocketAddr,
+    pub to: Path,
     /// What.
     pub data: Vec<u8>,
 }
@@ -238,7 +238,7 @@ impl Peer {
     }
 
     /// Where to send media.
-    pub fn remote(&self) -> Option<SocketAddr> {
+    pub fn remote(&self) -> Option<Path> {
         self.ice.remote()
     }
 
@@ -267,12 +267,7 @@ impl Peer {
     }
 
     /// Answers a binding request that carries a fragment of this peer. `true` when it was valid.
-    pub fn receive_stun(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        request: &stun::BindingRequest<'_>,
-    ) -> bool {
+    pub fn receive_stun(&mut self, now: Instant, from: Path, request: &stun::BindingRequest<'_>) -> bool {
         if self.over {
             return false;
         }
@@ -284,10 +279,16 @@ impl Peer {
         true
     }
 
-    /// Something that only the peer can have made came from this address.
-    fn heard(&mut self, now: Instant, from: SocketAddr) {
+    /// Something that only the peer can have made came on this path.
+    fn heard(&mut self, now: Instant, from: Path) {
         self.last_opened = Some(now);
         self.ice.heard(now, from);
+    }
+
+    /// A path is there no more: its connection has ended. The peer keeps its others, and goes on with the one that it
+    /// nominates next.
+    pub fn lost(&mut self, path: Path) {
+        self.ice.lost(path);
     }
 
     /// Takes a DTLS record in. `false` when it led to nothing: after the handshake only a goodbye does.
@@ -320,7 +321,7 @@ impl Peer {
     pub fn receive_rtp(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: Path,
         packet: &mut [u8],
         each: impl FnMut(Rtp<'_>),
     ) -> Result<(), Refused> {
@@ -405,7 +406,7 @@ impl Peer {
     pub fn receive_rtcp(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: Path,
         packet: &mut [u8],
         mut tell: impl FnMut(Feedback),
     ) -> Result<(), Refused> {
@@ -633,7 +634,7 @@ impl Peer {
         }
     }
 
-    fn transmit(&mut self, to: SocketAddr, data: Vec<u8>) {
+    fn transmit(&mut self, to: Path, data: Vec<u8>) {
         if self.transmits.len() < TRANSMITS_MAX {
             self.transmits.push_back(Transmit { to, data });
         }

@@ -3,12 +3,12 @@
 //! The browser always offers. One fixed list of codecs, one transport for all (BUNDLE, RFC 9143), the server is
 //! ICE-lite and passive in DTLS.
 
-use std::{fmt::Write as _, io::Cursor, net::SocketAddr};
+use std::{fmt::Write as _, io::Cursor};
 
 use hewei_model::{Codec, MediaKind};
 use rtc_sdp::description::{media::MediaDescription, session::SessionDescription};
 
-use crate::ice::Credentials;
+use crate::{ice::Credentials, path::Candidate};
 
 /// The longest offer taken in, in bytes.
 pub const OFFER_LEN_MAX: usize = 128 * 1024;
@@ -469,8 +469,8 @@ pub struct AnswerTransport<'a> {
     pub ice: &'a Credentials,
     /// SHA-256 fingerprint of our certificate.
     pub fingerprint: &'a str,
-    /// Where we can be reached, UDP.
-    pub candidates: &'a [SocketAddr],
+    /// Where we can be reached.
+    pub candidates: &'a [Candidate],
     /// CNAME of what we send.
     pub cname: &'a str,
 }
@@ -581,14 +581,21 @@ pub fn write_answer(
     out
 }
 
-/// All there are, so that nothing comes after the answer.
-pub(crate) fn write_candidates(out: &mut String, candidates: &[SocketAddr]) {
+/// All there are, so that nothing comes after the answer. The earlier of a kind, the better.
+pub(crate) fn write_candidates(out: &mut String, candidates: &[Candidate]) {
     for (at, candidate) in candidates.iter().enumerate() {
-        // Priority: host, the earlier the better (RFC 8445 §5.1.2.1).
-        let priority = (126u32 << 24) | ((65_535 - at as u32) << 8) | 255;
-        let (ip, port) = (candidate.ip(), candidate.port());
+        let (transport, address, type_preference, local_preference, tcp_type) = match candidate {
+            // RFC 8445 §5.1.2.1.
+            Candidate::Udp(address) => ("udp", address, 126u32, 65_535 - at as u32, ""),
+            // RFC 6544 §4.2: below all of UDP, and 4 is the direction preference of a passive host candidate.
+            Candidate::Tcp(address) => {
+                ("tcp", address, 90, (4 << 13) + 8_191 - at as u32, " tcptype passive")
+            }
+        };
+        let priority = (type_preference << 24) | (local_preference << 8) | 255;
+        let (ip, port) = (address.ip(), address.port());
         // Writing to a string does not fail.
-        let _ = write!(out, "a=candidate:{at} 1 udp {priority} {ip} {port} typ host\r\n");
+        let _ = write!(out, "a=candidate:{at} 1 {transport} {priority} {ip} {port} typ host{tcp_type}\r\n");
     }
     out.push_str("a=end-of-candidates\r\n");
 }

@@ -11,12 +11,13 @@
 //! a=end-of-candidates
 //! ```
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::fmt::Write as _;
 
 use hewei_model::MediaKind;
 
 use crate::{
     ice::Credentials,
+    path::Candidate,
     sdp::{ICE_LITE, ICE_OPTIONS, SdpError, credentials, write_candidates},
 };
 
@@ -102,7 +103,7 @@ fn is_candidate(value: &str) -> bool {
 }
 
 /// What the peer has to know of our side of a session, at the m-line that stands for the bundle.
-pub(crate) fn write((kind, mid): (MediaKind, &str), ice: &Credentials, candidates: &[SocketAddr]) -> String {
+pub(crate) fn write((kind, mid): (MediaKind, &str), ice: &Credentials, candidates: &[Candidate]) -> String {
     let media = match kind {
         MediaKind::Audio => "audio",
         MediaKind::Video => "video",
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn what_we_write_we_read() {
         let ice = Credentials { ufrag: "ours".into(), pwd: "our-password-of-some-length".into() };
-        let text = write((MediaKind::Video, "3"), &ice, &[([192, 0, 2, 1], 8443).into()]);
+        let text = write((MediaKind::Video, "3"), &ice, &[Candidate::Udp(([192, 0, 2, 1], 8443).into())]);
         assert!(text.starts_with("a=ice-lite\r\na=ice-options:trickle ice2\r\nm=video 9 "), "{text}");
         assert!(
             text.contains("a=mid:3\r\n") && text.ends_with("typ host\r\na=end-of-candidates\r\n"),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use hewei_model::{Codec, MediaKind};
-use hewei_peer::{Credentials, Identity, Peer, Secrets, Use, sdp::Offer};
+use hewei_peer::{Candidate, Credentials, Identity, Peer, Secrets, Use, sdp::Offer};
 use proptest::prelude::*;
 
 const CHROMIUM: &str = include_str!("offers/chromium-156.sdp");
@@ -21,7 +21,8 @@ fn peer(offer: &Offer) -> Peer {
 }
 
 fn answer(peer: &mut Peer, offer: &Offer, publish: &[Codec]) -> Vec<Vec<String>> {
-    let candidates = [([192, 0, 2, 1], 8443).into()];
+    let address = ([192, 0, 2, 1], 8443).into();
+    let candidates = [Candidate::Udp(address), Candidate::Tcp(address)];
     let text = peer.answer(offer, publish, |_| usize::MAX, false, &candidates, None).expect("answers");
     assert!(text.lines().all(|line| line.as_bytes().get(1) == Some(&b'=')), "{text}");
     text.split("\r\nm=").map(|section| section.lines().map(str::to_owned).collect()).collect()
@@ -229,7 +230,7 @@ proptest! {
         let text = lines.join("\r\n") + "\r\n";
         if let Ok(offer) = Offer::parse(&text) {
             let mut peer = peer(&offer);
-            let _ = peer.answer(&offer, &PREFERENCE, |_| usize::MAX, false, &[([127, 0, 0, 1], 1).into()], None);
+            let _ = peer.answer(&offer, &PREFERENCE, |_| usize::MAX, false, &[Candidate::Udp(([127, 0, 0, 1], 1).into())], None);
         }
     }
 }

@@ -93,6 +93,7 @@ async fn ask_engine(context: &Context, candidates: &[IpAddr]) -> Vec<Heard> {
         port: media.port,
         bind: media.bind,
         candidates: candidates.to_vec(),
+        tcp_candidates: Vec::new(),
         shards: 1,
         video_codecs: media.video_codecs.clone(),
     });

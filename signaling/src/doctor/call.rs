@@ -130,6 +130,8 @@ fn config(given: &Config, on_own_port: bool, storage: &Path, recordings: &Path) 
     config.http.listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     config.http.certificate = None;
     config.http.key = None;
+    // The call is over UDP; whoever holds the number for TCP is for the check of ports to tell.
+    config.media.tcp = false;
     if !on_own_port {
         config.media.port = 0;
         config.media.bind = Ipv4Addr::LOCALHOST.into();

@@ -1,8 +1,11 @@
-//! Listening: plain HTTP on loopback, HTTPS elsewhere. One task a connection, HTTP/1.1.
+//! Listening: plain HTTP on loopback, HTTPS elsewhere, and media beside either ([`media`]). One task a connection,
+//! HTTP/1.1.
 //!
 //! Nobody holds a connection for nothing: [`shares`] says how many there may be, a request must begin soon, and who
 //! stops reading is let go ([`stream`]).
 
+mod media;
+mod rewound;
 mod shares;
 mod stream;
 
@@ -23,7 +26,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, oneshot, watch},
     task::JoinSet,
@@ -32,10 +35,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use crate::refusals::{Refusal, Refusals};
+use crate::{
+    refusals::{Refusal, Refusals},
+    turn::Turn,
+};
 
-pub use self::shares::Shares;
+pub use self::{media::Media, shares::Shares};
 use self::{
+    rewound::Rewound,
     shares::{Descriptor, Place},
     stream::Stream,
 };
@@ -44,12 +51,31 @@ use self::{
 const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 64;
+/// Read within TLS to see what it is; a request's first lines fit.
+const BEGIN_LEN: usize = 1_024;
+
+/// What is to be had at an address.
+#[derive(Clone)]
+pub struct Served {
+    /// Requests and their answers; `None` where nothing but media is taken.
+    pub http: Option<Http>,
+    /// Who takes connections that bring media.
+    pub media: Media,
+}
+
+/// Requests and their answers.
+#[derive(Clone)]
+pub struct Http {
+    /// HTTPS; `None` for plain HTTP.
+    pub tls: Option<TlsAcceptor>,
+    /// What is answered.
+    pub router: Router,
+}
 
 /// Serves until `stop` says so, then lets answers that are under way finish for `grace`.
 pub async fn serve(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    router: Router,
+    served: Served,
     shares: Arc<Shares>,
     mut stop: watch::Receiver<bool>,
     grace: Duration,
@@ -76,8 +102,9 @@ pub async fn serve(
         };
         let refusals = Arc::clone(shares.refusals());
         let deadline = Instant::now() + HEAD_TIME_MAX;
-        let client = Client { peer, tls: tls.is_some(), place, deadline, refusals };
-        connections.spawn(connection(stream, descriptor, client, tls.clone(), router.clone(), stop.clone()));
+        let tls = served.http.as_ref().is_some_and(|http| http.tls.is_some());
+        let client = Client { peer, tls, place, deadline, refusals };
+        connections.spawn(connection(stream, descriptor, client, served.clone(), stop.clone()));
     }
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
@@ -119,8 +146,7 @@ async fn connection(
     stream: TcpStream,
     descriptor: Descriptor,
     client: Client,
-    tls: Option<TlsAcceptor>,
-    router: Router,
+    served: Served,
     stop: watch::Receiver<bool>,
 ) {
     // Small messages both ways: do not wait to fill a segment.
@@ -128,22 +154,25 @@ async fn connection(
     // A peer that is gone without a word; the stream itself notices one that is there and does not read.
     let _ = setsockopt(&stream, TcpUserTimeout, &(stream::STALL_TIME_MAX.as_millis() as u32));
     let mut first = [0];
-    let to_https = match &tls {
-        None => false,
-        Some(_) => match tokio::time::timeout_at(client.deadline, stream.peek(&mut first)).await {
-            // A TLS record begins with 22, a plain request with the letters of its method: somebody left out the
-            // "s" of https.
-            Ok(Ok(1)) => first[0].is_ascii_uppercase(),
-            Err(_) => return client.refusals.count(Refusal::Silent),
-            // Gone again.
-            _ => return,
-        },
-    };
+    match tokio::time::timeout_at(client.deadline, stream.peek(&mut first)).await {
+        Ok(Ok(1)) => {}
+        Err(_) => return client.refusals.count(Refusal::Silent),
+        // Gone again.
+        _ => return,
+    }
+    if served.media.takes(first[0]) {
+        return served.media.take(stream, descriptor, client, stop).await;
+    }
+    let Some(Http { tls, router }) = served.http else { return client.refusals.count(Refusal::Media) };
     let stream = Stream::new(stream, Some(descriptor));
     match tls {
         None => requests(stream, client, Answer::App(router), stop).await,
-        Some(_) if to_https => requests(stream, client, Answer::RedirectToHttps, stop).await,
-        Some(tls) => secured(stream, client, tls, router, stop).await,
+        // A TLS record begins with 22, a plain request with the letters of its method: somebody left out the "s" of
+        // https.
+        Some(_) if first[0].is_ascii_uppercase() => {
+            requests(stream, client, Answer::RedirectToHttps, stop).await;
+        }
+        Some(tls) => secured(stream, client, tls, router, served.media.turn, stop).await,
     }
 }
 
@@ -152,11 +181,25 @@ async fn secured(
     client: Client,
     tls: TlsAcceptor,
     router: Router,
+    turn: Option<Arc<Turn>>,
     stop: watch::Receiver<bool>,
 ) {
     let (peer, refusals) = (client.peer, Arc::clone(&client.refusals));
     match tokio::time::timeout_at(client.deadline, tls.accept(stream)).await {
-        Ok(Ok(stream)) => requests(stream, client, Answer::App(router), stop).await,
+        Ok(Ok(mut stream)) => {
+            let mut begins = vec![0; BEGIN_LEN];
+            let count = match tokio::time::timeout_at(client.deadline, stream.read(&mut begins)).await {
+                Ok(Ok(count @ 1..)) => count,
+                Err(_) => return refusals.count(Refusal::Slow),
+                // Gone again.
+                _ => return,
+            };
+            begins.truncate(count);
+            match turn.filter(|_| media::is_turn(begins[0])) {
+                Some(turn) => media::relay(&turn, stream, begins, client, stop).await,
+                None => requests(Rewound::new(stream, begins), client, Answer::App(router), stop).await,
+            }
+        }
         Ok(Err(error)) => {
             refusals.count(Refusal::Tls);
             tracing::debug!(%peer, %error, "TLS handshake failed");
@@ -294,7 +337,7 @@ mod tests {
             let deadline = Instant::now() + HEAD_TIME_MAX;
             let client = Client { peer, tls: false, place, deadline, refusals: Arc::default() };
             let tls = TlsAcceptor::from(Arc::new(server));
-            secured(Stream::new(far, None), client, tls, router, stopped).await;
+            secured(Stream::new(far, None), client, tls, router, None, stopped).await;
         });
         (near, TlsConnector::from(Arc::new(client)), serving)
     }

@@ -17,7 +17,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use hewei_api::ws::{ClientMessage, EndReason, Open, ServerMessage};
+use hewei_api::ws::{ClientMessage, EndReason, IceServer, Open, ServerMessage};
 use hewei_model::{PeerId, RoomId, WallId};
 use time::OffsetDateTime;
 use tracing::Instrument;
@@ -37,6 +37,7 @@ use crate::{
     problem::Problem,
     refusals::{Refusal, Refusals},
     state::App,
+    turn::Reached,
 };
 
 /// Bytes of a message. The largest is an offer of 64 m-lines.
@@ -63,6 +64,7 @@ pub(super) async fn upgrade(
     State(app): State<App>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
+    reached: Reached,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -87,7 +89,7 @@ pub(super) async fn upgrade(
         .on_upgrade(move |socket| async move {
             let peer = PeerId::generate();
             let span = tracing::info_span!("socket", %peer, participant = tracing::field::Empty);
-            run(app, socket, peer, stranger).instrument(span).await;
+            run(app, socket, peer, reached, stranger).instrument(span).await;
         })
 }
 
@@ -132,13 +134,15 @@ struct Connection {
     rate: Rate,
     heard: Instant,
     refusals: Arc<Refusals>,
+    /// For the welcome.
+    ice_servers: Vec<IceServer>,
 }
 
-async fn run(app: App, socket: WebSocket, peer: PeerId, stranger: Stranger<'static>) {
+async fn run(app: App, socket: WebSocket, peer: PeerId, reached: Reached, stranger: Stranger<'static>) {
     let now = Instant::now();
     let rate = Rate::new(MESSAGES_BURST, MESSAGES_WINDOW, now);
     let refusals = Arc::clone(&app.refusals);
-    let mut connection = Connection { socket, rate, heard: now, refusals };
+    let mut connection = Connection { socket, rate, heard: now, refusals, ice_servers: Vec::new() };
     let hello = tokio::time::timeout(HELLO_MAX, connection.hello(&app)).await;
     drop(stranger);
     let (claims, open) = match hello {
@@ -152,6 +156,9 @@ async fn run(app: App, socket: WebSocket, peer: PeerId, stranger: Stranger<'stat
     tracing::Span::current().record("participant", tracing::field::display(claims.participant));
     let (out, mut messages) = Outbox::new();
     let open_until = claims.open_until;
+    if let Some(turn) = &app.turn {
+        connection.ice_servers = turn.ice_servers(&reached, &claims, OffsetDateTime::now_utc());
+    }
     let opened = match open_it(&app, claims, open, peer, out).await {
         Ok(opened) => opened,
         Err(problem) => {
@@ -235,7 +242,12 @@ impl Connection {
         loop {
             tokio::select! {
                 message = messages.next() => match message {
-                    Some(message) => {
+                    Some(mut message) => {
+                        if let ServerMessage::WelcomeRoom { ice_servers, .. }
+                        | ServerMessage::WelcomeWall { ice_servers, .. } = &mut message
+                        {
+                            ice_servers.clone_from(&self.ice_servers);
+                        }
                         let ends = matches!(message, ServerMessage::Ended { .. });
                         if !self.send(&message).await {
                             return Close::Broken;

@@ -22,6 +22,7 @@ pub(super) async fn shared()
         port: 0,
         bind: "127.0.0.1".parse().unwrap(),
         candidates: vec!["127.0.0.1".parse().unwrap()],
+        tcp_candidates: Vec::new(),
         shards: 1,
         video_codecs: vec![hewei_model::Codec::H264],
     })

@@ -276,6 +276,8 @@ impl Walls {
             tiles,
             purpose_expires_at: crate::wire::rfc3339(opening.purpose.expires_at),
             slots,
+            // The socket knows by which address it came.
+            ice_servers: Vec::new(),
         };
         self.to_tell.push((out, welcome));
         Ok(())

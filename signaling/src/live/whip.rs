@@ -28,6 +28,7 @@ use crate::{
     permissions::Action,
     problem::Problem,
     state::App,
+    turn::{self, Reached},
 };
 
 const ENDPOINT_METHODS: &str = "GET, HEAD, OPTIONS, POST";
@@ -92,15 +93,17 @@ async fn publish(
     Bearer(claims): Bearer,
     Path(room): Path<String>,
     query: Result<Query<PublishQuery>, axum::extract::rejection::QueryRejection>,
+    reached: Reached,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let id = room_of(&claims, &room)?;
+    let links = links(&app, &reached, &claims);
     let record = query.map_err(|_| Problem::invalid("record is true or false."))?.record;
     let sdp = offer(&headers, body)?;
     let entry = room::HttpEntry { claims, kind: room::HttpKind::Publish { record }, sdp };
     let session = app.live.enter_http(id, entry).await?;
-    Ok(created(&format!("/whip/{id}"), session.peer, session.answer))
+    Ok(created(&format!("/whip/{id}"), session.peer, session.answer, links))
 }
 
 /// `POST /whep/{room}`.
@@ -109,10 +112,12 @@ async fn watch(
     Bearer(claims): Bearer,
     Path(room): Path<String>,
     Query(query): Query<WatchQuery>,
+    reached: Reached,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let id = room_of(&claims, &room)?;
+    let links = links(&app, &reached, &claims);
     let fill = match query.participant {
         Some(text) => {
             let participant: ParticipantId = text.parse().map_err(|_| problems::nobody())?;
@@ -123,7 +128,7 @@ async fn watch(
     let sdp = offer(&headers, body)?;
     let entry = room::HttpEntry { claims, kind: room::HttpKind::Watch(fill), sdp };
     let session = app.live.enter_http(id, entry).await?;
-    Ok(created(&format!("/whep/{id}"), session.peer, session.answer))
+    Ok(created(&format!("/whep/{id}"), session.peer, session.answer, links))
 }
 
 /// `GET /whip/{room}` and `GET /whep/{room}`: nothing, for there is nothing to show (RFC 9725 §4.1).
@@ -173,6 +178,7 @@ async fn watch_camera(
     Bearer(claims): Bearer,
     Path(camera): Path<String>,
     Query(query): Query<WatchCameraQuery>,
+    reached: Reached,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -180,10 +186,11 @@ async fn watch_camera(
     let id: CameraId = camera.parse().map_err(|_| Problem::not_found("camera"))?;
     let purpose = query.purpose.ok_or_else(problems::purpose_required)?;
     let purpose = app.live.purpose(&claims, &purpose).await?;
+    let links = links(&app, &reached, &claims);
     let sdp = offer(&headers, body)?;
     let peer = PeerId::generate();
     let answer = app.live.wall.watch(wall::Opening { claims, purpose, peer }, id, sdp).await?;
-    Ok(created(&format!("/whep/camera/{id}"), peer, answer))
+    Ok(created(&format!("/whep/camera/{id}"), peer, answer, links))
 }
 
 /// `GET /whep/camera/{camera}`.
@@ -299,14 +306,24 @@ fn text(body: Body, what: &str, bytes_max: usize) -> Result<String, Problem> {
     String::from_utf8(body.into()).map_err(|_| problems::malformed("SDP is UTF-8 text."))
 }
 
-fn created(path: &str, session: PeerId, answer: String) -> Response {
+/// Ways through a firewall, a `Link` each (RFC 9725 §4.6).
+fn links(app: &App, reached: &Reached, claims: &Claims) -> Vec<HeaderValue> {
+    let servers = app.turn.as_ref().map(|turn| turn.ice_servers(reached, claims, OffsetDateTime::now_utc()));
+    turn::links(&servers.unwrap_or_default())
+}
+
+fn created(path: &str, session: PeerId, answer: String, links: Vec<HeaderValue>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, OFFER.to_owned()),
         (header::LOCATION, format!("{path}/{session}")),
         (header::ETAG, http_session::tag(session, 0)),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    (StatusCode::CREATED, headers, answer).into_response()
+    let mut response = (StatusCode::CREATED, headers, answer).into_response();
+    for link in links {
+        response.headers_mut().append(header::LINK, link);
+    }
+    response
 }
 
 /// Candidates alone are taken without a word, and without an entity-tag (RFC 9725 §4.3.2).

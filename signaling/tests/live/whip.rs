@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hewei_client::{Connection, Error, Event, Media, Outgoing, Shape, http};
 use hewei_model::{Codec, MediaKind, Role};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     client::{Answer, request, request_with},
@@ -104,8 +105,42 @@ async fn an_offer_is_answered_with_a_location_a_tag_and_all_candidates() {
     assert_eq!(values(sdp, "setup"), ["passive"; 2]);
     assert_eq!((values(sdp, "ice-lite").len(), values(sdp, "ice-options")), (1, vec!["trickle ice2"]));
     assert!(values(sdp, "candidate")[0].contains(" 127.0.0.1 "), "{sdp}");
-    // No extension, and no ICE server: none is configured.
-    assert!(!answer.headers.contains_key("link"));
+    // No extension is advertised.
+    assert!(!answer.header("link").contains("urn:ietf:params:wh"));
+}
+
+#[tokio::test]
+async fn the_answer_links_to_a_relay_with_credentials() {
+    for session in [Session::publish().await, Session::watch().await] {
+        let link = session.answer.header("link");
+        let address = session.server.address();
+        let rest =
+            link.strip_prefix(&format!("<turn:{address}?transport=tcp>; rel=\"ice-server\"; ")).expect(link);
+        let username = rest.strip_prefix("username=\"").and_then(|rest| rest.split_once('"')).expect(link).0;
+        let until: i64 = username.split_once(':').expect(username).0.parse().expect(username);
+        let left = until - time::OffsetDateTime::now_utc().unix_timestamp();
+        assert!((3_000..=3_600).contains(&left), "as long as the token: {left}");
+        assert!(rest.ends_with("credential-type=\"password\"") && rest.contains("credential=\""), "{link}");
+
+        // It is there, beside HTTP, and asks for them: Allocate over UDP, without integrity.
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let allocate = [
+            0, 3, 0, 8, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 0x19, 0, 4, 17, 0,
+            0, 0,
+        ];
+        stream.write_all(&allocate).await.unwrap();
+        let mut head = [0; 20];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!((&head[..2], &head[8..]), (&[1, 0x13][..], &allocate[8..20]), "an error response to it");
+        let mut rest = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
+        stream.read_exact(&mut rest).await.unwrap();
+        assert_eq!(rest[..8], [0, 9, 0, 4 + 15, 0, 0, 4, 1], "401");
+    }
+    let off = TestServer::start_with(|config| config.turn.enabled = false).await;
+    let path = format!("/whip/{}", off.room);
+    let token = off.token(Role::Lawyer);
+    let answer = request(off.address(), "POST", &path, Some(&token), Some(OFFER), publishing()).await;
+    assert_eq!((answer.status, answer.headers.contains_key("link")), (201, false));
 }
 
 #[tokio::test]

@@ -157,12 +157,24 @@ async fn health_and_numbers() {
 
     // A refusal told is counted by its type, and one not told by its kind.
     get("/api/v1/me").token("nonsense").to(server.address()).await;
-    let mut broken = tokio::net::TcpStream::connect(server.address()).await.unwrap();
-    broken.write_all(b"\x00\x01 nonsense\r\n\r\n").await.unwrap();
-    while broken.read(&mut [0; 1_024]).await.is_ok_and(|read| read > 0) {}
+    // What begins with neither a letter nor as media does, what begins as a frame does, and as TURN does.
+    for nonsense in [
+        b"\x7f\x01 nonsense, and none the less",
+        b"\x00\x18 nonsense, and none the less",
+        b"\x00\x01 nonsense, and none the less",
+    ] {
+        let mut broken = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+        broken.write_all(nonsense).await.unwrap();
+        while broken.read(&mut [0; 1_024]).await.is_ok_and(|read| read > 0) {}
+    }
     let answer = get("/metrics").to(server.address()).await;
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
-    for line in ["hewei_problems_total{type=\"token_invalid\"} 1", "hewei_refused_total{kind=\"http\"} 1"] {
+    for line in [
+        "hewei_problems_total{type=\"token_invalid\"} 1",
+        "hewei_refused_total{kind=\"http\"} 1",
+        "hewei_refused_total{kind=\"media\"} 1",
+        "hewei_turn_malformed_total 1",
+    ] {
         assert!(text.lines().any(|told| told == line), "{line} in {text}");
     }
 

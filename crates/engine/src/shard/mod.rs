@@ -7,8 +7,9 @@ mod run;
 mod stray;
 
 use std::{
+    any::Any,
     io,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -20,15 +21,17 @@ use std::{
 use crossbeam_channel::Sender;
 use dashmap::{DashMap, Entry};
 use hewei_model::{Publisher, RoomId};
-use hewei_peer::Identity;
+use hewei_peer::{Candidate, Identity, stun};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Config, Event, SourceWriter, StartError, byte_ring,
+    Config, Event, SourceWriter, StartError, Unwanted, byte_ring,
     command::{Addressed, Command},
     counters::Counters,
-    source, sys,
+    source,
+    streams::Newcomer,
+    sys,
 };
 
 /// Commands waiting for a shard: a burst of joins of a few hundred people.
@@ -62,9 +65,9 @@ impl Waker {
     }
 
     /// Waits, and is ready for the next wake when it returns; look at the queues after it.
-    fn wait(&self, socket: &UdpSocket, time: Duration) {
+    fn wait(&self, socket: &UdpSocket, watched: &mut sys::Watched, time: Duration) {
         // First the counter, then the flag: whoever wakes in between signals again.
-        if sys::wait(socket, &self.counter, time) {
+        if sys::wait(socket, &self.counter, watched, time) {
             self.counter.reset();
         }
         self.signalled.swap(false, Ordering::AcqRel);
@@ -124,7 +127,9 @@ impl Shards {
                 "small receive buffer: a flood of datagrams can cost packets; set net.core.rmem_max with sysctl"
             );
         }
-        let candidates: Vec<_> = config.candidates.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let udp = config.candidates.iter().map(|ip| Candidate::Udp(SocketAddr::new(*ip, port)));
+        let tcp = config.tcp_candidates.iter().copied().map(Candidate::Tcp);
+        let candidates: Vec<_> = udp.chain(tcp).collect();
 
         let wakers = (0..count)
             .map(|_| Waker::new().map(Arc::new))
@@ -223,6 +228,26 @@ impl Shards {
         let sent = shard.commands.send(Addressed { room, command }).is_ok();
         shard.waker.wake();
         sent
+    }
+
+    /// See [`crate::Engine::adopt`].
+    pub(crate) fn adopt(
+        &self,
+        stream: TcpStream,
+        frame: Vec<u8>,
+        held: Box<dyn Any + Send>,
+    ) -> Result<(), Unwanted> {
+        let from = stream.peer_addr().map_err(Unwanted::Gone)?;
+        let shard = stun::BindingRequest::parse(&frame)
+            .and_then(|check| self.directory.ufrags.get(check.local_ufrag()).map(|shard| *shard))
+            .ok_or(Unwanted::Stranger)?;
+        let newcomer = Newcomer::new(stream, from, frame, held).map_err(Unwanted::Gone)?;
+        // The room does not matter. Never waits: the one at the other end tries again.
+        let command = Command::Adopt { newcomer: Box::new(newcomer) };
+        let adopted = Addressed { room: RoomId::from_u128(0), command };
+        self.shards[shard].commands.try_send(adopted).map_err(|_| Unwanted::Busy)?;
+        self.shards[shard].waker.wake();
+        Ok(())
     }
 
     /// Asks every shard for a sign of life; a reply that is dropped comes from one that has ended or is full of

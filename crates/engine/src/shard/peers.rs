@@ -7,7 +7,7 @@ use std::{
 
 use hewei_model::{Codec, MediaKind, ParticipantId, PeerId, Publisher};
 use hewei_peer::{
-    Credentials, Event as PeerEvent, Feedback, MediaIndex, Peer, Refused, Secrets, Use, sdp,
+    Credentials, Event as PeerEvent, Feedback, MediaIndex, Path, Peer, Refused, Secrets, Transport, Use, sdp,
     sdpfrag::Fragment, stun,
 };
 use hewei_sfu::{Fill, SlotId, SlotOffer, SourceKey, SubscriberKey};
@@ -21,8 +21,8 @@ use crate::{CloseReason, Event, IceUpdate, Offer, OfferError, SlotFill, counters
 
 /// Peers of one shard: more than one core can serve.
 const PEERS_MAX: usize = 4_096;
-/// Addresses one peer may be reached from at a time.
-const ADDRESSES_MAX: usize = 8;
+/// Paths by which one peer may be reached at a time.
+const PATHS_MAX: usize = 8;
 /// How long after its last packet a peer holds an address against another that claims it.
 const ADDRESS_HELD: Duration = Duration::from_secs(5);
 /// Packets sent again to one peer in a second: what a link with 20 % loss needs of 2 Mbit/s, five times.
@@ -46,7 +46,7 @@ pub(super) struct PeerEntry {
     /// Index of its room.
     pub(super) room: usize,
     pub(super) published: Vec<Published>,
-    addresses: Vec<SocketAddr>,
+    paths: Vec<Path>,
     /// The user-name fragments under which the directories know it: two between a restart and its first check.
     ufrags: Vec<String>,
     sender_reports_due: Option<Instant>,
@@ -233,7 +233,7 @@ impl Shard {
             participant: offer.participant,
             room,
             published: Vec::new(),
-            addresses: Vec::new(),
+            paths: Vec::new(),
             ufrags: Vec::with_capacity(2),
             sender_reports_due: None,
             share_out_due: now,
@@ -252,36 +252,46 @@ impl Shard {
         Ok(index as u32)
     }
 
-    /// A binding request for a peer of this shard.
+    /// A binding request for a peer of this shard. Whether it was a good one.
     pub(super) fn stun(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        path: Path,
         index: u32,
         request: &stun::BindingRequest<'_>,
-    ) {
-        let Some(entry) = self.state.peers[index as usize].as_mut() else { return };
-        if !entry.peer.receive_stun(now, from, request) {
-            return self.counters.add(Counter::StunRefused, 1);
+    ) -> bool {
+        let Some(entry) = self.state.peers[index as usize].as_mut() else { return false };
+        if !entry.peer.receive_stun(now, path, request) {
+            self.counters.add(Counter::StunRefused, 1);
+            return false;
         }
         self.counters.add(Counter::StunAnswered, 1);
         if entry.ufrags.len() > 1 {
             self.sync_ufrags(index);
         }
-        let Some(entry) = self.state.peers[index as usize].as_mut() else { return };
-        if !entry.addresses.contains(&from) {
-            self.door.check_passed(from.ip());
-            if entry.addresses.len() == ADDRESSES_MAX {
+        let Some(entry) = self.state.peers[index as usize].as_mut() else { return true };
+        if !entry.paths.contains(&path) {
+            self.door.check_passed(path.address.ip());
+            if entry.paths.len() == PATHS_MAX {
                 // Never the path in use: a check can be a copy, and copies from many ports would push it out.
                 let in_use = entry.peer.remote();
-                let oldest = entry.addresses.iter().position(|address| Some(*address) != in_use).unwrap_or(0);
-                let oldest = entry.addresses.remove(oldest);
-                self.forget_address(oldest, index);
+                let oldest = entry.paths.iter().position(|path| Some(*path) != in_use).unwrap_or(0);
+                let oldest = entry.paths.remove(oldest);
+                self.forget_path(oldest, index);
             }
             if let Some(entry) = &mut self.state.peers[index as usize] {
-                entry.addresses.push(from);
+                entry.paths.push(path);
             }
         }
+        if path.transport == Transport::Udp {
+            self.hold_address(now, path.address, index);
+        }
+        self.drain(now, index);
+        true
+    }
+
+    /// Has datagrams from an address be those of a peer on which a check came from there.
+    fn hold_address(&mut self, now: Instant, from: SocketAddr, index: u32) {
         // An address is taken over from a peer that is gone, not from one that is heard.
         let holder = self.state.by_address.get(&from).filter(|holder| **holder != index);
         let heard = holder
@@ -291,7 +301,6 @@ impl Shard {
             self.state.by_address.insert(from, index);
             self.directory.addresses.insert(from, self.index);
         }
-        self.drain(now, index);
     }
 
     pub(super) fn dtls(&mut self, now: Instant, index: u32, datagram: &[u8]) {
@@ -315,7 +324,7 @@ impl Shard {
         self.counters.add(counter, 1);
     }
 
-    pub(super) fn rtp(&mut self, now: Instant, from: SocketAddr, index: u32, packet: &mut [u8]) {
+    pub(super) fn rtp(&mut self, now: Instant, from: Path, index: u32, packet: &mut [u8]) {
         let State { peers, rooms, backlog, .. } = &mut self.state;
         let Some(entry) = peers[index as usize].as_mut() else { return };
         let Some(room) = rooms[entry.room].as_mut() else { return };
@@ -349,7 +358,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn rtcp(&mut self, now: Instant, from: SocketAddr, index: u32, packet: &mut [u8]) {
+    pub(super) fn rtcp(&mut self, now: Instant, from: Path, index: u32, packet: &mut [u8]) {
         let State { peers, rooms, .. } = &mut self.state;
         let Some(entry) = peers[index as usize].as_mut() else { return };
         let Some(room) = rooms[entry.room].as_mut() else { return };
@@ -531,7 +540,25 @@ impl Shard {
         }
     }
 
-    fn forget_address(&mut self, address: SocketAddr, index: u32) {
+    /// A connection of the peer has ended.
+    pub(super) fn path_ended(&mut self, index: u32, path: Path) {
+        if let Some(entry) = &mut self.state.peers[index as usize] {
+            entry.paths.retain(|known| *known != path);
+            entry.peer.lost(path);
+        }
+    }
+
+    fn forget_path(&mut self, path: Path, index: u32) {
+        let address = match path.transport {
+            Transport::Udp => path.address,
+            Transport::Tcp(id) => {
+                if self.egress.streams.close(id).is_some() {
+                    self.counters.add(Counter::StreamsEnded, 1);
+                    self.path_ended(index, path);
+                }
+                return;
+            }
+        };
         if self.state.by_address.get(&address) == Some(&index) {
             self.state.by_address.remove(&address);
             self.directory.addresses.remove_if(&address, |_, shard| *shard == self.index);
@@ -555,8 +582,8 @@ impl Shard {
             self.state.by_ufrag.remove(ufrag);
         }
         self.state.by_id.remove(&entry.id);
-        for address in &entry.addresses {
-            self.forget_address(*address, index);
+        for path in &entry.paths {
+            self.forget_path(*path, index);
         }
         let mut events = Vec::new();
         if let Some(room) = &mut self.state.rooms[entry.room] {

@@ -8,8 +8,9 @@ use std::{
 };
 
 use crossbeam_channel::Receiver;
+use hewei_media::framing;
 use hewei_model::{PeerId, RoomId};
-use hewei_peer::{Identity, stun};
+use hewei_peer::{Candidate, Identity, Path, StreamId, Transport, stun};
 use hewei_sfu::SubscriberKey;
 use ring::rand::SystemRandom;
 use socket2::SockRef;
@@ -21,6 +22,7 @@ use crate::{
     command::{Addressed, Command},
     counters::{Counter, Counters},
     egress::Egress,
+    streams::Newcomer,
     sys,
 };
 
@@ -48,7 +50,7 @@ pub(super) struct Shard {
     pub(super) index: usize,
     pub(super) config: Config,
     pub(super) identity: Identity,
-    pub(super) candidates: Vec<SocketAddr>,
+    pub(super) candidates: Vec<Candidate>,
     pub(super) socket: UdpSocket,
     pub(super) egress: Egress,
     pub(super) counters: Arc<Counters>,
@@ -82,7 +84,7 @@ impl Shard {
         strays_in: Vec<byte_ring::Reader>,
         config: Config,
         identity: Identity,
-        candidates: Vec<SocketAddr>,
+        candidates: Vec<Candidate>,
         events: mpsc::Sender<Event>,
         directory: Arc<Directory>,
     ) -> Self {
@@ -109,6 +111,7 @@ impl Shard {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
         let mut buffers = sys::ReceiveBuffers::new();
+        let mut watched = sys::Watched::default();
         let mut next_tick = Instant::now();
         let (mut next_look, mut overflow) = (next_tick, 0);
         let buffer = SockRef::from(&self.socket).recv_buffer_size().unwrap_or(0);
@@ -117,7 +120,8 @@ impl Shard {
             let now = Instant::now();
             let time =
                 if self.state.backlog.is_empty() { next_tick.saturating_duration_since(now) } else { TICK };
-            self.waker.wait(&self.socket, time);
+            self.egress.streams.watch(&mut watched);
+            self.waker.wait(&self.socket, &mut watched, time);
 
             let mut more = self.drain_strays();
             for _ in 0..RECEIVE_ROUNDS {
@@ -125,6 +129,7 @@ impl Shard {
                     break;
                 }
             }
+            self.read_streams(&watched);
             more |= self.drain_feeds();
             while let Ok(addressed) = self.commands.try_recv() {
                 if matches!(addressed.command, Command::Stop) {
@@ -150,6 +155,7 @@ impl Shard {
                 overflow = seen;
             }
             self.egress.flush(&self.socket, &self.counters);
+            self.end_streams();
             while let Some(event) = self.state.backlog.pop_front() {
                 if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
                     self.state.backlog.push_front(event);
@@ -184,8 +190,8 @@ impl Shard {
         let Some(first) = datagram.first() else { return self.counters.add(Counter::StrangersDropped, 1) };
         match first {
             128..=191 => match self.state.by_address.get(&from).copied() {
-                Some(peer) if is_rtcp(datagram) => self.rtcp(now, from, peer, datagram),
-                Some(peer) => self.rtp(now, from, peer, datagram),
+                Some(peer) if is_rtcp(datagram) => self.rtcp(now, from.into(), peer, datagram),
+                Some(peer) => self.rtp(now, from.into(), peer, datagram),
                 None => self.forward(from, datagram, stray),
             },
             20..=63 => match self.state.by_address.get(&from).copied() {
@@ -205,11 +211,76 @@ impl Shard {
                     return self.counters.add(Counter::StunLimited, 1);
                 }
                 match own {
-                    Some(peer) => self.stun(now, from, peer, &request),
+                    Some(peer) => _ = self.stun(now, from.into(), peer, &request),
                     None => self.forward_to(owner, from, datagram, stray),
                 }
             }
             _ => self.counters.add(Counter::StrangersDropped, 1),
+        }
+    }
+
+    /// Reads from the connections that have something, and sends on what it brings.
+    fn read_streams(&mut self, watched: &sys::Watched) {
+        let mut buffer = [0; framing::FRAME_LEN_MAX];
+        for at in 0..watched.len() {
+            let Some(id) = watched.seen(at).map(StreamId) else { continue };
+            let now = Instant::now();
+            self.egress.streams.read(id);
+            while let Some((peer, path, len)) =
+                self.egress.streams.next_frame(id, &self.counters, &mut buffer)
+            {
+                self.frame(now, path, peer, &mut buffer[..len]);
+            }
+            self.flush_rooms(now);
+        }
+    }
+
+    /// The way of one frame over TCP: it is of the peer that the connection belongs to, or of nobody.
+    fn frame(&mut self, now: Instant, path: Path, peer: u32, frame: &mut [u8]) {
+        match frame.first() {
+            Some(128..=191) if is_rtcp(frame) => self.rtcp(now, path, peer, frame),
+            Some(128..=191) => self.rtp(now, path, peer, frame),
+            Some(20..=63) => self.dtls(now, peer, frame),
+            Some(0..=3) => match stun::BindingRequest::parse(frame) {
+                Some(check) if self.state.by_ufrag.get(check.local_ufrag()) == Some(&peer) => {
+                    self.stun(now, path, peer, &check);
+                }
+                _ => self.counters.add(Counter::StrangersDropped, 1),
+            },
+            _ => self.counters.add(Counter::StrangersDropped, 1),
+        }
+    }
+
+    /// Takes a connection in, if its first frame is a good check.
+    fn adopt(&mut self, now: Instant, newcomer: Newcomer) {
+        let (from, frame) = (newcomer.from, newcomer.frame.clone());
+        let check = stun::BindingRequest::parse(&frame);
+        let found = check.and_then(|check| Some((*self.state.by_ufrag.get(check.local_ufrag())?, check)));
+        let Some((peer, check)) = found else { return self.counters.add(Counter::StreamsRefused, 1) };
+        if !self.admits_check(now, from) {
+            self.counters.add(Counter::StreamsRefused, 1);
+            return self.counters.add(Counter::StunLimited, 1);
+        }
+        let Some(path) = self.egress.streams.add(newcomer, peer) else {
+            return self.counters.add(Counter::StreamsRefused, 1);
+        };
+        if self.stun(now, path, peer, &check) {
+            self.counters.add(Counter::StreamsTaken, 1);
+        } else {
+            self.counters.add(Counter::StreamsRefused, 1);
+            if let Transport::Tcp(id) = path.transport {
+                self.egress.streams.close(id);
+            }
+        }
+    }
+
+    /// Sees to the connections that have ended: their peers go on with what other paths they have.
+    fn end_streams(&mut self) {
+        while let Some(id) = self.egress.streams.poll_ended() {
+            if let Some((peer, path)) = self.egress.streams.close(id) {
+                self.counters.add(Counter::StreamsEnded, 1);
+                self.path_ended(peer, path);
+            }
         }
     }
 
@@ -384,6 +455,7 @@ impl Shard {
                     backlog.extend(events);
                 }
             }
+            Command::Adopt { newcomer } => self.adopt(now, *newcomer),
             Command::Ping { reply } => {
                 // Whoever asked may have given up.
                 let _ = reply.send(());

@@ -1,7 +1,5 @@
 //! Offers taken in and answered: what each m-line becomes.
 
-use std::net::SocketAddr;
-
 use hewei_model::{Codec, MediaKind};
 
 use super::{CNAME, Peer};
@@ -9,6 +7,7 @@ use crate::{
     bandwidth::Bandwidth,
     ice::Credentials,
     media::{Media, Publication, Slot, Use},
+    path::Candidate,
     sdp::{
         AnswerTransport, AnsweredMedia, Direction, Offer, OfferedCodec, OfferedMedia, SdpError, write_answer,
     },
@@ -30,7 +29,7 @@ impl Peer {
         &mut self,
         local: Credentials,
         remote: Credentials,
-        candidates: &[SocketAddr],
+        candidates: &[Candidate],
     ) -> String {
         self.ice.restart(local, remote);
         // The m-line that stands for the bundle is the first that was not refused.
@@ -57,7 +56,7 @@ impl Peer {
         publish: &[Codec],
         open_slots: impl Fn(MediaKind) -> usize,
         one_stream: bool,
-        candidates: &[SocketAddr],
+        candidates: &[Candidate],
         restart: Option<Credentials>,
     ) -> Result<String, SdpError> {
         for (at, known) in self.media.iter().enumerate() {
@@ -147,7 +146,7 @@ impl Peer {
         }))
     }
 
-    fn write_answer(&self, offer: &Offer, one_stream: bool, candidates: &[SocketAddr]) -> String {
+    fn write_answer(&self, offer: &Offer, one_stream: bool, candidates: &[Candidate]) -> String {
         let answered: Vec<AnsweredMedia<'_>> = offer
             .media
             .iter()

@@ -27,8 +27,8 @@ fn named(name: &str) -> Credentials {
     Credentials { ufrag: name.to_owned(), pwd: format!("the-password-of-{name}-which-is-long") }
 }
 
-fn address(port: u16) -> SocketAddr {
-    ([192, 0, 2, 7], port).into()
+fn address(port: u16) -> Path {
+    SocketAddr::from(([192, 0, 2, 7], port)).into()
 }
 
 /// A peer that has answered, and what its browser knows.
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// Whether the peer takes this check, and answers it where it came from with the password it was made with.
-    fn takes(&mut self, from: SocketAddr, check: &[u8], pwd: &str) -> bool {
+    fn takes(&mut self, from: Path, check: &[u8], pwd: &str) -> bool {
         let request = stun::BindingRequest::parse(check).expect("a request");
         let taken = self.peer.receive_stun(self.now, from, &request);
         let answer = self.peer.poll_transmit();
@@ -104,7 +104,7 @@ impl World {
         taken
     }
 
-    fn checks(&mut self, from: SocketAddr, nominates: bool) -> bool {
+    fn checks(&mut self, from: Path, nominates: bool) -> bool {
         let (check, pwd) = (self.check(nominates), self.local.pwd.clone());
         self.takes(from, &check, &pwd)
     }

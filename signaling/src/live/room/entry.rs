@@ -124,6 +124,8 @@ impl Room {
             lobby,
             resumed,
             slots: SlotCount { audio: slots, video: slots },
+            // The socket knows by which address it came.
+            ice_servers: Vec::new(),
         };
         self.tell(self.out_of(id), welcome);
         if !lobby {

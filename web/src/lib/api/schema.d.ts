@@ -937,6 +937,15 @@ export interface components {
             /** @description Version of the program. */
             version: string;
         };
+        /** @description A relay, in the words of `RTCIceServer`. Good for some hours. */
+        IceServer: {
+            /** @description Password. */
+            credential: string;
+            /** @description Where it is (RFC 7065). */
+            urls: string[];
+            /** @description Name. */
+            username: string;
+        };
         /** @description An interruption of a recording: the server stopped in the middle of it. */
         Interruption: {
             /** @description The last moment of which there is something, RFC 3339. */
@@ -1320,6 +1329,8 @@ export interface components {
             case_id: string;
             /** @description Case number and title. */
             case_title: string;
+            /** @description Ways through a firewall, for `RTCPeerConnection`. */
+            ice_servers: components["schemas"]["IceServer"][];
             /** @description Whether one waits in the lobby: no offer yet then. */
             lobby: boolean;
             /** @description One's own id. */
@@ -1333,6 +1344,8 @@ export interface components {
             /** @enum {string} */
             type: "welcome_room";
         } | {
+            /** @description Ways through a firewall, for `RTCPeerConnection`. */
+            ice_servers: components["schemas"]["IceServer"][];
             /** @description When the purpose ends; the server closes the wall then. */
             purpose_expires_at: string;
             /** @description How many slots to offer at first. */

@@ -2,7 +2,7 @@
 // lost. Media outlive their socket if the server kept them, and look for another path. Where a new media connection is
 // needed, the last pictures of the old one stay until the new one shows some.
 
-import type { ClientMessage, MediaKindName, Participant, Problem, ServerMessage, SlotCount } from '../api/types'
+import type { ClientMessage, IceServer, MediaKindName, Participant, Problem, ServerMessage, SlotCount } from '../api/types'
 import { expose } from './debug'
 import { Media, type SourceTracks } from './media'
 import { preferredCodec } from './options'
@@ -122,6 +122,7 @@ export class Connection {
         if (tracks.size > 0 || this.#old === null) this.#set({ tracks })
         this.#dropOld()
       },
+      iceServers: this.#iceServers,
       publish: this.#options.publish?.(),
       codec: preferredCodec(),
     })
@@ -150,7 +151,10 @@ export class Connection {
     })
   }
 
+  #iceServers: IceServer[] = []
+
   #on(message: ServerMessage): void {
+    if (message.type === 'welcome_room' || message.type === 'welcome_wall') this.#iceServers = message.ice_servers
     switch (message.type) {
       case 'answer':
         void this.#media?.answer(message.offer_id, message.sdp)

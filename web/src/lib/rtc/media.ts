@@ -1,7 +1,7 @@
 // One RTCPeerConnection towards the server, for a room or a wall. We always offer, the server only answers; each of our
 // `recvonly` transceivers is a slot, and the server says by `slots` what plays in it.
 
-import type { ClientMessage, MediaKindName, Slot, SlotCount } from '../api/types'
+import type { ClientMessage, IceServer, MediaKindName, Slot, SlotCount } from '../api/types'
 import { chooseCodecs, type PreferredCodec } from './codecs'
 import { activate, encodingsFor } from './encodings'
 import { OfferQueue } from './offers'
@@ -25,6 +25,8 @@ export interface MediaOptions {
   /** Own tracks to publish; absent on a wall. An absent microphone still gets its m-line, so that one plugged in later
    * needs no renegotiation. */
   publish?: Record<MediaKindName, MediaStreamTrack | null>
+  /** Ways through a firewall. */
+  iceServers: IceServer[]
   /** The only video codec to publish in. */
   codec?: PreferredCodec | null
 }
@@ -60,7 +62,8 @@ export class Media {
 
   constructor(options: MediaOptions) {
     this.#options = options
-    this.pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' })
+    const { iceServers } = options
+    this.pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require', iceServers })
     this.pc.onconnectionstatechange = () => this.#onState()
     this.#deadline = setTimeout(() => {
       if (this.pc.connectionState !== 'connected') this.#lose('no connection in time')
