@@ -84,6 +84,7 @@ async fn a_viewer_gets_the_layer_that_its_tile_can_use() {
         port: 0,
         bind: [127, 0, 0, 1].into(),
         candidates: vec![[127, 0, 0, 1].into()],
+        tcp_candidates: Vec::new(),
         shards: 1,
         video_codecs: vec![Codec::Vp8],
     })
