@@ -1,34 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { ClientMessage } from '../api/types'
+import { Peer, stubPage } from './fakes'
 import { Media } from './media'
-
-/** As much of a browser's connection as `Media` looks at. */
-class Peer {
-  connectionState = 'new'
-  onconnectionstatechange: (() => void) | null = null
-  localDescription: { sdp: string } | null = null
-  restarts = 0
-  answers: string[] = []
-  closed = false
-  #offers = 0
-  restartIce() {
-    this.restarts += 1
-  }
-  async setLocalDescription() {
-    this.#offers += 1
-    this.localDescription = { sdp: `offer ${this.#offers} after ${this.restarts} restarts` }
-  }
-  async setRemoteDescription({ sdp }: { sdp: string }) {
-    this.answers.push(sdp)
-  }
-  close() {
-    this.closed = true
-  }
-  becomes(state: string) {
-    this.connectionState = state
-    this.onconnectionstatechange?.()
-  }
-}
 
 let peer: Peer
 let media: Media
@@ -39,9 +12,7 @@ let reachable: boolean
 
 beforeEach(() => {
   vi.useFakeTimers()
-  vi.stubGlobal('RTCPeerConnection', function () {
-    return (peer = new Peer())
-  })
+  const { peers } = stubPage()
   sent = []
   told = []
   reachable = true
@@ -56,6 +27,7 @@ beforeEach(() => {
     changed: () => undefined,
     iceServers: [],
   })
+  peer = peers[0]!
 })
 
 afterEach(() => {
