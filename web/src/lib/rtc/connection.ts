@@ -78,7 +78,6 @@ export class Connection {
    * lobby, that was all. */
   welcomed(slots: SlotCount | null, resumed = false): void {
     this.#welcomed = this.#held = true
-    this.#signal.established()
     if (slots && resumed && this.#media) {
       this.#media.resume(slots)
       if (this.#media.pc.connectionState === 'connected') this.#back()
@@ -198,7 +197,10 @@ export class Connection {
     if (this.#state.lostSince === null) this.#set({ lostSince: Date.now() })
   }
 
+  /** All holds that there is to hold. A welcome alone is not it: media that fail at once would come back as often as the
+   * line can carry. */
   #back(): void {
+    this.#signal.established()
     if (this.#state.lostSince !== null || this.#state.restarting) this.#set({ lostSince: null, restarting: false })
   }
 
