@@ -19,6 +19,8 @@ export interface ConnectionOptions {
   notice(problem: Problem): void
   /** The state is another one: read `state`. */
   changed(state: ConnectionState): void
+  /** Media are connected, for the first time or again. */
+  connected?(): void
   /** Own tracks, asked for at each new media connection; absent where nothing is published. */
   publish?(): Record<MediaKindName, MediaStreamTrack | null>
 }
@@ -103,6 +105,7 @@ export class Connection {
         if (this.#media !== media) return
         this.#back()
         this.#dropOld()
+        this.#options.connected?.()
       },
       interrupted: () => {
         if (this.#media !== media) return
