@@ -126,8 +126,52 @@ describe('coming back to the server', () => {
 
 it('takes a connection for lost that is not there in time', async () => {
   media.offer(NONE)
+  await pass(0)
+  await media.answer(1, 'answer')
   await pass(14_900)
   expect(told).toEqual([])
   await pass(200)
   expect(told).toEqual(['lost: no connection in time'])
+})
+
+describe('an offer that is not answered', () => {
+  it('makes the connection one to replace, for nothing more can be offered on it', async () => {
+    await connected()
+    media.offer(NONE)
+    await pass(6_900)
+    media.offer(NONE)
+    expect(told).toEqual(['connected'])
+    await pass(200)
+    expect(told).toEqual(['connected', 'lost: no answer'])
+    expect(media.lives).toBe(false)
+  })
+
+  it('is waited for anew at each', async () => {
+    await connected()
+    for (const id of [2, 3]) {
+      media.offer(NONE)
+      await pass(6_000)
+      await media.answer(id, 'slow')
+    }
+    await pass(60_000)
+    expect(told).toEqual(['connected'])
+  })
+
+  it('is not waited for without a way to the server', async () => {
+    await connected()
+    media.offer(NONE)
+    await pass(0)
+    media.hold()
+    await pass(60_000)
+    expect(told).toEqual(['connected'])
+    // One that was being made when the way came back does not go out beside the one that is made for it.
+    media.resume(NONE)
+    media.hold()
+    media.resume(NONE)
+    await pass(0)
+    expect(sdps().slice(2)).toEqual([expect.stringContaining('4: ')])
+    await media.answer(4, 'answer')
+    await pass(60_000)
+    expect(told).toEqual(['connected'])
+  })
 })
