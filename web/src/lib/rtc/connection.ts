@@ -81,7 +81,7 @@ export class Connection {
   welcomed(slots: SlotCount | null, resumed = false): void {
     this.#welcomed = this.#held = true
     if (slots && resumed && this.#media) {
-      this.#media.resume(slots)
+      this.#media.resume(slots, this.#iceServers)
       if (this.#media.pc.connectionState === 'connected') this.#back()
       return
     }

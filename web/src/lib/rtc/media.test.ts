@@ -82,7 +82,7 @@ describe('a loss', () => {
     expect(told).toEqual(['connected', 'interrupted'])
     expect(media.lives).toBe(true)
     reachable = true
-    media.resume(NONE)
+    media.resume(NONE, [])
     await pass(0)
     expect(sdps().at(-1)).toBe('2: offer 2 after 1 restarts')
     await pass(5_100)
@@ -105,7 +105,7 @@ describe('coming back to the server', () => {
     media.restart()
     await pass(0)
     media.hold()
-    media.resume(NONE)
+    media.resume(NONE, [])
     await pass(0)
     expect(sdps().slice(1)).toEqual(['2: offer 2 after 1 restarts', '3: offer 3 after 2 restarts'])
     await media.answer(2, 'late')
@@ -114,6 +114,16 @@ describe('coming back to the server', () => {
     // The path of before held all the time.
     await pass(60_000)
     expect(told).toEqual(['connected'])
+  })
+
+  it('looks for another path by the ways through a firewall that hold now', async () => {
+    await connected()
+    const relay = { urls: ['turn:here'], username: 'later', credential: 'secret' }
+    let asked: RTCConfiguration | undefined
+    peer.restartIce = () => (asked = peer.configuration)
+    media.hold()
+    media.resume(NONE, [relay])
+    expect(asked).toEqual({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require', iceServers: [relay] })
   })
 
   it('is over for one that was closed or has given way to another', async () => {
@@ -165,9 +175,9 @@ describe('an offer that is not answered', () => {
     await pass(60_000)
     expect(told).toEqual(['connected'])
     // One that was being made when the way came back does not go out beside the one that is made for it.
-    media.resume(NONE)
+    media.resume(NONE, [])
     media.hold()
-    media.resume(NONE)
+    media.resume(NONE, [])
     await pass(0)
     expect(sdps().slice(2)).toEqual([expect.stringContaining('4: ')])
     await media.answer(4, 'answer')

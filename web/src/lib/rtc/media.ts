@@ -100,9 +100,11 @@ export class Media {
     clearTimeout(this.#unanswered)
   }
 
-  /** There is a way to the server again, and it kept this connection. */
-  resume(slots: SlotCount): void {
+  /** There is a way to the server again, and it kept this connection. The ways through a firewall are those it gave now:
+   * what it gave before holds for some hours only. */
+  resume(slots: SlotCount, iceServers: IceServer[]): void {
     this.#held = false
+    this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers })
     // The answer may have been lost with the way it was on.
     this.#offers.forget()
     this.pc.restartIce()
