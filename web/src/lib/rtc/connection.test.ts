@@ -78,3 +78,54 @@ describe('coming back', () => {
     expect([Socket.all.length, connection.state.lostSince]).toEqual([11, null])
   })
 })
+
+describe('the last pictures', () => {
+  const plays = (owner: string) =>
+    socket().hears({ type: 'slots', slots: [{ mid: '0', kind: 'video', participant_id: owner, held: false }] })
+  const shown = () => [...connection.state.tracks.keys()]
+
+  /** There is a new media connection, and the one before showed something. */
+  async function replaced() {
+    await connected()
+    plays('a')
+    socket().onclose?.()
+    await pass(10)
+    expect([peers.length, shown()]).toEqual([2, ['a']])
+  }
+
+  it('stay until the new connection shows some', async () => {
+    await replaced()
+    await pass(10_000)
+    expect([peers[0]?.closed, shown()]).toEqual([false, ['a']])
+    peer().becomes('connected')
+    await pass(4_900)
+    expect([peers[0]?.closed, shown()]).toEqual([false, ['a']])
+    plays('b')
+    expect([peers[0]?.closed, shown()]).toEqual([true, ['b']])
+  })
+
+  it('go a little after it holds, though it shows none', async () => {
+    await replaced()
+    peer().becomes('connected')
+    await pass(5_100)
+    expect([peers[0]?.closed, peers[1]?.closed, shown()]).toEqual([true, false, []])
+  })
+
+  it('stay while the new one is lost too', async () => {
+    await replaced()
+    peer().becomes('connected')
+    await pass(3_000)
+    socket().onclose?.()
+    await pass(5_000)
+    expect([peers.length, peers[0]?.closed, peers[1]?.closed, shown()]).toEqual([3, false, true, ['a']])
+    peer().becomes('connected')
+    await pass(5_100)
+    expect([peers[0]?.closed, shown()]).toEqual([true, []])
+  })
+
+  it('go with the way into the lobby', async () => {
+    await replaced()
+    connection.welcomed(null)
+    expect([peers.map(({ closed }) => closed), shown()]).toEqual([[true, true], []])
+  })
+})

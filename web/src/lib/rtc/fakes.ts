@@ -42,7 +42,7 @@ export class Peer {
   }
 }
 
-/** A `WebSocket` to a server that is there or not. */
+/** A `WebSocket` to a server that is there or not; one that is there answers offers. */
 export class Socket {
   static readonly CONNECTING = 0
   static readonly OPEN = 1
@@ -64,6 +64,9 @@ export class Socket {
   }
   send(text: string) {
     this.sent.push(text)
+    const message = JSON.parse(text) as ClientMessage
+    if (message.type !== 'offer') return
+    queueMicrotask(() => this.hears({ type: 'answer', offer_id: message.offer_id, sdp: '' }))
   }
   close(code: number) {
     this.readyState = 3
