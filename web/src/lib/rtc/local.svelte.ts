@@ -53,6 +53,16 @@ class LocalMedia {
     this.videoState = 'idle'
   }
 
+  /** Lets a camera that hangs go and takes it again. One that does not come is lost. */
+  async retakeCamera(): Promise<void> {
+    const closings = this.#closings
+    const deviceId = this.video?.getSettings().deviceId
+    this.restCamera()
+    if (deviceId) await this.choose('video', deviceId)
+    else await this.open()
+    if (!this.video && closings === this.#closings) this.videoState = 'lost'
+  }
+
   /** Lets both go, and what is still being asked for as soon as it comes. */
   close(): void {
     this.#closings += 1

@@ -7,6 +7,9 @@ class Track {
   enabled = true
   onended: (() => void) | null = null
   constructor(readonly kind: string) {}
+  getSettings() {
+    return { deviceId: `the ${this.kind}` }
+  }
   stop() {
     this.readyState = 'ended'
   }
@@ -111,4 +114,15 @@ it('lets go another device that was chosen before it was closed', async () => {
   await questions[1]!.deny()
   await denied
   expect(local.audioState).toBe('idle')
+})
+
+it('does not miss a camera that was being taken anew when it was closed', async () => {
+  const opening = local.open()
+  await questions[0]!.allow()
+  await opening
+  const retaking = local.retakeCamera()
+  local.close()
+  const tracks = await questions[1]!.allow()
+  await retaking
+  expect([live(tracks), local.video, local.videoState]).toEqual([[], null, 'idle'])
 })
