@@ -421,7 +421,11 @@ async function backInTheCall({ others, giveUp }) {
     }
     await new Promise((done) => setTimeout(done, 40))
   }
-  return { missing: missing.join(', ') }
+  const { pc, slots } = window.__hewei
+  const inbound = [...((await pc?.getStats())?.values() ?? [])].filter(({ type, kind }) => type === 'inbound-rtp' && kind === 'video')
+  const seen = inbound.map(({ mid, ssrc, packetsReceived, framesReceived, framesDecoded, keyFramesDecoded, pliCount, nackCount }) =>
+    ({ mid, ssrc, packetsReceived, framesReceived, framesDecoded, keyFramesDecoded, pliCount, nackCount }))
+  return { missing: `${missing.join(', ')}; ${JSON.stringify({ slots: slots(), seen })}` }
 }
 
 async function backInTheLobby({ giveUp }) {
