@@ -34,7 +34,7 @@ const FLOWS: Duration = Duration::from_millis(1_500);
 const RESUMES: Duration = Duration::from_secs(4);
 /// A layer that nobody takes for so long need not be sent.
 const UNTAKEN: Duration = Duration::from_secs(5);
-/// The recorder stays on a layer for so long: it begins no new epoch before.
+/// The recorder stays on a layer that comes for so long: it begins no new epoch before.
 const RECORDER_STAYS: Duration = Duration::from_millis(2_500);
 
 /// A source of a room.
@@ -240,7 +240,8 @@ impl Source {
             Some((layer, since)) if self.layers[layer].flows(now) => {
                 self.is_below(layer, at) && now.saturating_duration_since(since) >= RECORDER_STAYS
             }
-            Some((_, since)) => now.saturating_duration_since(since) >= RECORDER_STAYS,
+            // Whatever comes is better than nothing.
+            Some(_) => true,
         };
         let goes = goes && starts_keyframe(self.codec, payload);
         if goes {
@@ -269,7 +270,9 @@ impl Source {
     pub(crate) fn recorder_lacks(&self, now: Instant) -> Option<usize> {
         let largest = self.largest_that_flows(now).filter(|_| self.is_simulcast())?;
         let may_go = self.recorder_takes.is_none_or(|(taken, since)| {
-            taken != largest && now.saturating_duration_since(since) >= RECORDER_STAYS
+            let stays =
+                self.layers[taken].flows(now) && now.saturating_duration_since(since) < RECORDER_STAYS;
+            taken != largest && !stays
         });
         may_go.then_some(largest)
     }

@@ -354,6 +354,23 @@ fn the_recorder_goes_on_with_what_comes_when_its_layer_stops() {
 }
 
 #[test]
+fn the_recorder_does_not_wait_on_a_layer_that_stopped_as_soon_as_it_began() {
+    let mut story = Story::new(1);
+    story.draws(0, 90);
+    story.sent = [true, false, false];
+    story.runs(SECOND / 2, &[WIDE]);
+    assert_eq!(story.recorded.last().unwrap().0, 0);
+    story.sent = [false, true, false];
+    for _ in 0..9 {
+        if let Some(layer) = story.room.recorder_lacks(story.now, story.source) {
+            story.asked[layer] = story.asked[layer].min(1);
+        }
+        story.runs(SECOND / 5, &[WIDE]);
+    }
+    assert_eq!(story.recorded.last().unwrap().0, 1, "within 2.3 seconds of the first packet");
+}
+
+#[test]
 fn a_publisher_is_told_again_when_what_it_was_told_may_be_lost() {
     let mut story = Story::new(1);
     let review = |story: &mut Story| story.room.review_layers(story.now, story.source);
