@@ -58,6 +58,8 @@ export class RoomCall {
   async #retakeCamera(): Promise<void> {
     console.warn('the camera stands still and is taken anew')
     await local.retakeCamera()
+    // Turned off meanwhile: its light goes out.
+    if (this.muted.video) local.restCamera()
     await this.devicesChanged()
   }
 
