@@ -420,15 +420,32 @@ impl Connection {
     }
 }
 
-/// Whether it is the other side's fault that the connection ends, and not its line's.
+/// Whether it is the other side's fault that the connection ends, and not its line's. One that ends without a word is
+/// the line's, though the library counts that among the breaches too.
 fn breaks_the_protocol(error: &axum::Error) -> bool {
     use std::error::Error;
 
-    use tokio_tungstenite::tungstenite;
+    use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
-    let cause = error.source().and_then(|source| source.downcast_ref::<tungstenite::Error>());
-    matches!(
-        cause,
-        Some(tungstenite::Error::Capacity(_) | tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_))
-    )
+    match error.source().and_then(|source| source.downcast_ref::<tungstenite::Error>()) {
+        Some(tungstenite::Error::Protocol(breach)) => *breach != ProtocolError::ResetWithoutClosingHandshake,
+        Some(tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_)) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
+
+    use super::*;
+
+    #[test]
+    fn a_line_that_breaks_is_nobodys_breach() {
+        let breaks = |error: Error| breaks_the_protocol(&axum::Error::new(error));
+        assert!(!breaks(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)));
+        assert!(!breaks(Error::Io(std::io::ErrorKind::ConnectionReset.into())));
+        assert!(breaks(Error::Protocol(ProtocolError::UnmaskedFrameFromClient)));
+        assert!(breaks(Error::Utf8(String::new())));
+    }
 }
