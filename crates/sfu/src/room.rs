@@ -7,12 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hewei_media::{picture_height, starts_keyframe, vp8::Numbers};
+use hewei_media::{audio_level::AudioLevel, picture_height, starts_keyframe, vp8::Numbers};
 use hewei_model::{Audience, Codec, MediaKind, ParticipantId, Publisher, TrackId};
 
 use crate::{
     layers::LAYERS_MAX,
     source::{ClockPoint, Incoming, Layer, PENDING_MAX, Pending, Route, Source, SourceKey},
+    speaker::{Loudness, Speaker},
     subscriber::{Fill, Outgoing, Playing, Slot, SlotId, SlotOffer, Subscriber, SubscriberKey, VIEW_MAX},
 };
 
@@ -150,6 +151,7 @@ impl Room {
             frozen: false,
             slots: Vec::new(),
             view: Vec::new(),
+            speaker: Speaker::default(),
             asked: (0, 0),
         };
         self.subscribers.insert(key.0, subscriber);
@@ -221,9 +223,14 @@ impl Room {
     /// Sets who may receive one kind of one publisher. In effect on return: no packet that is routed later goes
     /// to anybody else, retransmissions included.
     pub fn set_audience(&mut self, publisher: Publisher, kind: MediaKind, audience: Audience) {
+        let changes = self.audience(publisher, kind) != Some(&audience);
         for source in self.sources.values_mut() {
             if source.publisher == publisher && source.kind() == kind {
                 source.recorded = audience.recorder;
+                if changes {
+                    // How loud somebody was before is not for those who hear them from now on.
+                    source.loudness = Loudness::default();
+                }
             }
         }
         self.audiences.insert((publisher, kind), audience);
@@ -302,10 +309,29 @@ impl Room {
         true
     }
 
+    /// The sound that was just taken in is so loud, as its sender says.
+    pub fn heard(&mut self, now: Instant, key: SourceKey, level: AudioLevel) {
+        if let Some(source) = self.sources.get_mut(&key.0) {
+            source.loudness.heard(now, level);
+        }
+    }
+
+    /// Who speaks, for this subscriber: the one that stood out for half a second of those that it hears, and the last one
+    /// while nobody does. Decided with [`Room::share_out`]; who is heard no more is never it.
+    pub fn speaker(&self, key: SubscriberKey) -> Option<Publisher> {
+        let source = self.subscribers.get(&key.0)?.speaker.current()?;
+        self.sources.get(&source.0).map(|source| source.publisher)
+    }
+
     /// Gives every packet taken in since the last time to `send`, once for each slot it plays in, those of one
-    /// slot one behind the other.
+    /// slot one behind the other, sound before pictures.
     pub fn flush(&mut self, now: Instant, mut send: impl FnMut(Outgoing<'_>)) {
         self.now = Some(now);
+        // From the end: sound does not wait for the pictures that came with it.
+        let sources = &self.sources;
+        self.touched.sort_unstable_by_key(|key| {
+            sources.get(key).is_some_and(|source| source.kind() == MediaKind::Audio)
+        });
         while let Some(key) = self.touched.pop() {
             let Some(source) = self.sources.get_mut(&key) else { continue };
             // The highest first: who shall have it does not begin with a lower one of the same batch.
@@ -508,6 +534,8 @@ impl Room {
                 }
             }
         }
+        let slots = &subscriber.slots;
+        subscriber.speaker.retain(|source| slots.iter().any(|slot| slot.playing == Some(source)));
         if changed {
             self.outputs.push_back(Output::SlotsChanged(key));
         }

@@ -9,8 +9,9 @@ use crate::subscriber::{Slot, SubscriberKey};
 
 impl Room {
     /// Shares out what a subscriber may be sent, in bits a second: sound goes first, whatever it takes, then the smallest
-    /// layer of each picture in the order of their slots, then larger ones as far as their tiles can use them. A picture
-    /// of which not even the smallest layer goes through is held back until it does. Returns what all of it would take.
+    /// layer of each picture, then larger ones as far as their tiles can use them; that of who speaks ahead of the others,
+    /// which follow in the order of their slots. A picture of which not even the smallest layer goes through is held back
+    /// until it does. Returns what all of it would take.
     pub fn share_out(&mut self, now: Instant, key: SubscriberKey, bits_per_second: u64) -> u64 {
         self.now = Some(now);
         let Some(subscriber) = self.subscribers.get_mut(&key.0) else { return 0 };
@@ -19,23 +20,45 @@ impl Room {
             let source = slot.playing.and_then(|source| sources.get(&source.0));
             source.filter(|source| source.kind() == kind)
         };
-        let sound: u64 = subscriber
-            .slots
-            .iter()
-            .filter_map(|slot| Some(source_of(slot, MediaKind::Audio)?.ladder(now).lowest().bits))
-            .sum();
+        let heard = subscriber.slots.iter();
+        let heard = heard.filter_map(|slot| Some((slot.playing?, source_of(slot, MediaKind::Audio)?)));
+        let sound: u64 = heard.clone().map(|(_, source)| source.ladder(now).lowest().bits).sum();
+        let loudness = heard.map(|(key, source)| (key, source.loudness.mean(now)));
+        let another_speaks = subscriber.speaker.decide(now, loudness);
+        let speaker = subscriber.speaker.current().and_then(|source| sources.get(&source.0));
+        let speaker = speaker.map(|source| source.publisher);
+        if another_speaks {
+            let of_speaker = |slot: &&mut Slot| {
+                source_of(slot, MediaKind::Video).is_some_and(|source| Some(source.publisher) == speaker)
+            };
+            for slot in subscriber.slots.iter_mut().filter(of_speaker) {
+                slot.holding.hurry();
+                slot.choice.hurry();
+            }
+        }
+
+        // The pictures in the order of their turns, each with its source.
+        let slots = subscriber.slots.len();
+        let turns = [true, false].into_iter().flat_map(|speaks| (0..slots).map(move |at| (speaks, at)));
+        let picture = |slot: &Slot, speaks| {
+            source_of(slot, MediaKind::Video).filter(|source| (Some(source.publisher) == speaker) == speaks)
+        };
         let (mut left, mut all, mut changed) = (bits_per_second.saturating_sub(sound), sound, false);
-        for at in 0..subscriber.slots.len() {
-            let Some(source) = source_of(&subscriber.slots[at], MediaKind::Video) else { continue };
+        // A picture takes room that those behind it had: it would not be there in time if they left it when it is clear
+        // that the line is too narrow for both.
+        let mut gives_way = false;
+        for (speaks, at) in turns.clone() {
+            let Some(source) = picture(&subscriber.slots[at], speaks) else { continue };
             let ladder = source.ladder(now);
             let highest = ladder.highest_for(subscriber.view_of(source.publisher));
             let (least, slot) = (ladder.lowest().bits, &mut subscriber.slots[at]);
             all += ladder.rungs()[highest].bits;
-            if slot.holding.decide(now, least, left) {
+            if slot.holding.decide(now, least, left, gives_way) {
                 changed = true;
                 if slot.holding.is_held() {
                     slot.rewriter.stop();
                 } else {
+                    gives_way = true;
                     self.keyframes_wanted.extend(slot.playing.map(|source| (source, slot.target)));
                 }
             }
@@ -43,22 +66,26 @@ impl Room {
                 left = left.saturating_sub(least);
             }
         }
-        for at in 0..subscriber.slots.len() {
-            let Some(source) = source_of(&subscriber.slots[at], MediaKind::Video) else { continue };
+        for (speaks, at) in turns {
+            let Some(source) = picture(&subscriber.slots[at], speaks) else { continue };
             if !source.is_simulcast() || subscriber.slots[at].holding.is_held() {
                 continue;
             }
             let ladder = source.ladder(now);
             let highest = ladder.highest_for(subscriber.view_of(source.publisher));
             let (least, slot) = (ladder.lowest().bits, &mut subscriber.slots[at]);
-            let layer = slot.choice.decide(now, &ladder, highest, slot.target, left.saturating_add(least));
+            let bits_of = |layer| {
+                let rung = ladder.rungs().iter().find(|rung| rung.layer == layer);
+                rung.map_or(least, |rung| rung.bits)
+            };
+            let room = left.saturating_add(least);
+            let layer = slot.choice.decide(now, &ladder, highest, slot.target, room, gives_way);
             if layer != slot.target {
+                gives_way |= bits_of(layer) > bits_of(slot.target);
                 slot.target = layer;
                 self.keyframes_wanted.extend(slot.playing.map(|source| (source, layer)));
             }
-            let takes =
-                ladder.rungs().iter().find(|rung| rung.layer == layer).map_or(least, |rung| rung.bits);
-            left = left.saturating_add(least).saturating_sub(takes);
+            left = room.saturating_sub(bits_of(layer));
         }
         if changed {
             self.outputs.push_back(Output::SlotsChanged(key));
