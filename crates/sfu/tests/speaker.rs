@@ -120,7 +120,7 @@ impl Story {
         let mut packets = Vec::new();
         self.room.flush(self.now, |out| packets.push((out.slot.0, out.index)));
         let mut wants = 0;
-        if self.frame % SHARED_OUT_EVERY == 0 {
+        if self.frame.is_multiple_of(SHARED_OUT_EVERY) {
             wants = self.room.share_out(self.now, ME, bits_per_second);
         }
         while self.room.poll_keyframe_wanted().is_some() {}
@@ -164,11 +164,11 @@ fn a_line_that_takes_one_picture_takes_that_of_who_speaks() {
     let quiet = [SILENCE; 3];
     let speaks = |who: usize| std::array::from_fn::<_, 3, _>(|at| if at == who { SPEECH } else { SILENCE });
     story.runs(5 * SECOND, WIDE, &quiet);
-    story.runs(5 * SECOND, one_picture, &quiet);
+    story.runs(2 * SECOND, one_picture, &quiet);
     assert_eq!((story.speaker(), story.held()), (None, vec![person(1), person(2)]), "in order of the slots");
     story.runs(2 * SECOND, one_picture, &speaks(2));
     assert_eq!((story.speaker(), story.held()), (Some(person(2)), vec![person(0), person(1)]));
-    // Back and forth, with no more patience each time; the line never has to take two.
+    // The line had held it back for four seconds at least. Back and forth, with no more patience each time; the line never has to take two.
     for who in [1, 2, 0, 1, 0, 2, 1] {
         let before = story.had.len();
         story.runs(2 * SECOND, one_picture, &speaks(who));
@@ -192,7 +192,7 @@ fn the_picture_of_who_speaks_grows_first_and_no_larger_than_it_is_drawn() {
     assert_eq!(story.playing(), [Some(1); 3]);
     // Sound about 163 kbit/s, three small pictures as much, and the step to a large one about 360.
     let one_large = 163_000 + 163_000 + 500_000;
-    story.runs(5 * SECOND, one_large, &[SILENCE; 3]);
+    story.runs(2 * SECOND, one_large, &[SILENCE; 3]);
     assert_eq!(story.playing(), [Some(1), Some(0), Some(0)]);
     for who in [2, 1, 2, 0] {
         story.runs(2 * SECOND, one_large, &speaks(who));
