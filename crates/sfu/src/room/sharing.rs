@@ -7,6 +7,10 @@ use hewei_model::MediaKind;
 use super::{Output, Room};
 use crate::subscriber::{Slot, SubscriberKey};
 
+/// Sound of one source counts for so much at the most, in bits a second: far more than a voice takes, so that nobody who
+/// sends more than that leaves the others without a picture.
+const SOUND_MAX: u64 = 512_000;
+
 impl Room {
     /// Shares out what a subscriber may be sent, in bits a second: sound goes first, whatever it takes, then the smallest
     /// layer of each picture, then larger ones as far as their tiles can use them; that of who speaks ahead of the others,
@@ -22,7 +26,8 @@ impl Room {
         };
         let heard = subscriber.slots.iter();
         let heard = heard.filter_map(|slot| Some((slot.playing?, source_of(slot, MediaKind::Audio)?)));
-        let sound: u64 = heard.clone().map(|(_, source)| source.ladder(now).lowest().bits).sum();
+        let sound: u64 =
+            heard.clone().map(|(_, source)| source.ladder(now).lowest().bits.min(SOUND_MAX)).sum();
         let loudness = heard.map(|(key, source)| (key, source.loudness.mean(now)));
         let another_speaks = subscriber.speaker.decide(now, loudness);
         let speaker = subscriber.speaker.current().and_then(|source| sources.get(&source.0));
@@ -59,7 +64,10 @@ impl Room {
                     slot.rewriter.stop();
                 } else {
                     gives_way = true;
-                    self.keyframes_wanted.extend(slot.playing.map(|source| (source, slot.target)));
+                    let stand_in = source.stand_in(now, slot.target);
+                    let layers = std::iter::once(slot.target).chain(stand_in);
+                    let wanted = layers.filter_map(|layer| Some((slot.playing?, layer)));
+                    self.keyframes_wanted.extend(wanted);
                 }
             }
             if !slot.holding.is_held() {
