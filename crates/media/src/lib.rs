@@ -3,6 +3,7 @@
 //! Owns the formats of media on the wire. Never opens a socket, reads a clock or knows who may see what.
 //! `peer` and `sfu` call it for every packet, `cameras` and `recorder` for packets and frames.
 
+pub mod audio_level;
 pub mod framing;
 pub mod h264;
 pub mod opus;

@@ -1,6 +1,8 @@
 //! The peer itself.
 
 mod binding;
+#[cfg(test)]
+mod level_tests;
 mod negotiate;
 mod outgoing;
 #[cfg(test)]
@@ -16,6 +18,7 @@ use std::{
 };
 
 use hewei_media::{
+    audio_level::AudioLevel,
     rtcp::{self, Writer},
     rtp,
     seq::SeqExtender,
@@ -101,6 +104,8 @@ pub struct Rtp<'a> {
     pub header: rtp::Header,
     /// Its extended sequence number.
     pub seq: u64,
+    /// How loud it is, if it is sound and the peer says so.
+    pub level: Option<AudioLevel>,
     /// The whole packet.
     pub packet: &'a [u8],
 }
@@ -359,6 +364,9 @@ impl Peer {
             self.transport.received(u16::from_be_bytes(*seq), since_start);
             self.transport_due.get_or_insert(now + TRANSPORT_FEEDBACK_EVERY);
         }
+        let level =
+            publication.extensions.audio_level.filter(|_| publication.codec.kind() == MediaKind::Audio);
+        let level = level.and_then(|id| header.extension(packet, id)).and_then(AudioLevel::read);
         let stream = &mut publication.streams[layer];
         let payload_len = header.payload(packet).ok()?.len();
         let is_rtx = Some(header.payload_type) == publication.rtx_payload_type;
@@ -390,8 +398,11 @@ impl Peer {
         }
         let (payload_type, codec) = (publication.payload_type, publication.codec);
         let layers = publication.streams.len();
+        let newest = seq;
         let mut each = |header, seq, packet: &mut [u8]| {
-            each(Rtp { media: at, layer, layers, codec, header, seq, packet });
+            // Of frames that come once more in a packet it says nothing.
+            let level = level.filter(|_| seq == newest);
+            each(Rtp { media: at, layer, layers, codec, header, seq, level, packet });
         };
         if let Some((_, given)) = &mut publication.red {
             if is_red {

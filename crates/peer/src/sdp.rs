@@ -550,7 +550,7 @@ pub fn write_answer(
             (extensions.rid, RID_URI, !layers.is_empty()),
             (extensions.repaired_rid, REPAIRED_RID_URI, !layers.is_empty()),
             (extensions.transport_cc, TRANSPORT_CC_URI, receives || sends),
-            (extensions.audio_level, AUDIO_LEVEL_URI, receives),
+            (extensions.audio_level, AUDIO_LEVEL_URI, receives && media.kind == Some(MediaKind::Audio)),
         ] {
             if let Some(id) = id.filter(|_| wanted) {
                 line(&mut out, format_args!("a=extmap:{id} {uri}"));

@@ -44,6 +44,8 @@ fn chromium_publishes_h264_and_opus_and_gets_slots_for_all_codecs() {
     assert!(audio.iter().any(|line| line.ends_with("opus/48000/2")));
     assert!(audio[0].starts_with("audio 9 UDP/TLS/RTP/SAVPF 63 111"), "redundant sound first: {}", audio[0]);
     assert!(has(audio, "a=rtpmap:63 red/48000/2") && has(audio, "a=fmtp:63 111/111"));
+    assert!(has(audio, "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level"));
+    assert!(!audio_slot.iter().any(|line| line.ends_with("ssrc-audio-level")), "it is not sent on");
     assert!(has(video, "a=recvonly"));
     let rtpmaps: Vec<_> = video.iter().filter(|line| line.starts_with("a=rtpmap")).collect();
     assert_eq!(rtpmaps.len(), 2, "one codec and its RTX: {rtpmaps:?}");

@@ -1,4 +1,5 @@
-//! Which pictures a narrow line has to do without: sound goes first, then pictures in the order of their slots.
+//! Which pictures a narrow line has to do without: sound goes first, then the picture of who speaks, then the others in the
+//! order of their slots.
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,15 @@ impl Holding {
         self.held_since.is_some()
     }
 
-    /// Decides anew, with `left` bits a second for a picture of `needed`. Returns whether it changed.
-    pub(crate) fn decide(&mut self, now: Instant, needed: u64, left: u64) -> bool {
+    /// What holds it back need not be the line: there may be room that another picture has.
+    pub(crate) fn hurry(&mut self) {
+        self.time = if self.is_held() { Duration::ZERO } else { self.time };
+    }
+
+    /// Decides anew, with `left` bits a second for a picture of `needed`. Returns whether it changed. One that `gives_way`
+    /// is short of room since another one takes it, not because of the line: it goes at once, and comes back as soon as
+    /// there is room.
+    pub(crate) fn decide(&mut self, now: Instant, needed: u64, left: u64, gives_way: bool) -> bool {
         let (needed, left) = (needed as f64, left as f64);
         if let Some(since) = self.held_since {
             let back = left >= COMFORTABLE * needed && now.saturating_duration_since(since) >= self.time;
@@ -43,11 +51,15 @@ impl Holding {
             return false;
         }
         let short_since = *self.short_since.get_or_insert(now);
-        if now.saturating_duration_since(short_since) < SHORT {
+        if !gives_way && now.saturating_duration_since(short_since) < SHORT {
             return false;
         }
         let forgiven = self.back_at.is_none_or(|at| now.saturating_duration_since(at) >= FORGIVEN);
-        let time = if forgiven { HELD } else { (2 * self.time).min(HELD_MAX) };
+        let time = match gives_way {
+            true => Duration::ZERO,
+            false if forgiven => HELD,
+            false => (2 * self.time).clamp(HELD, HELD_MAX),
+        };
         *self = Self { held_since: Some(now), time, ..Self::default() };
         true
     }
@@ -63,7 +75,7 @@ mod tests {
         let mut holding = Holding::default();
         let mut decide = |holding: &mut Holding, ms, left| {
             now += Duration::from_millis(ms);
-            holding.decide(now, 1_000, left)
+            holding.decide(now, 1_000, left, false)
         };
         assert!(
             !decide(&mut holding, 0, 850) && !decide(&mut holding, 5_000, 850),
@@ -77,5 +89,27 @@ mod tests {
         assert!(!decide(&mut holding, 0, 100) && decide(&mut holding, 1_000, 100));
         assert!(!decide(&mut holding, 5_000, 5_000), "twice as long this time");
         assert!(decide(&mut holding, 3_000, 5_000));
+    }
+
+    #[test]
+    fn a_picture_that_gives_way_waits_for_nothing() {
+        let mut now = Instant::now();
+        let mut holding = Holding::default();
+        assert!(!holding.decide(now, 1_000, 800, true), "there is enough for both");
+        assert!(holding.decide(now, 1_000, 700, true) && holding.is_held());
+        assert!(!holding.decide(now, 1_000, 1_100, false), "enough is not room to spare");
+        assert!(holding.decide(now, 1_000, 1_200, false) && !holding.is_held());
+        // For want of a line it waits, and not when it is asked to hurry.
+        holding.decide(now, 1_000, 100, false);
+        now += SHORT;
+        assert!(holding.decide(now, 1_000, 100, false));
+        assert!(!holding.decide(now, 1_000, 5_000, false));
+        holding.hurry();
+        assert!(!holding.decide(now, 1_000, 1_000, false) && holding.decide(now, 1_000, 5_000, false));
+        holding.decide(now, 1_000, 100, false);
+        now += SHORT;
+        assert!(holding.decide(now, 1_000, 100, false));
+        now += HELD - Duration::from_millis(1);
+        assert!(!holding.decide(now, 1_000, 5_000, false), "as long as the first time");
     }
 }

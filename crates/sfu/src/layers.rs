@@ -87,8 +87,14 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
+    /// A higher one may be taken without patience: what kept it from that need not be the line.
+    pub(crate) fn hurry(&mut self) {
+        self.fell_at = None;
+    }
+
     /// The layer to take next, with `left` bits a second for it. `highest` is an index of the ladder, `current` the layer
-    /// that was taken so far.
+    /// that was taken so far. One that `gives_way` is short of room since another picture takes it, not because of the
+    /// line: it goes down at once, and up again as soon as there is room.
     pub(crate) fn decide(
         &mut self,
         now: Instant,
@@ -96,6 +102,7 @@ impl Choice {
         highest: usize,
         current: usize,
         left: u64,
+        gives_way: bool,
     ) -> usize {
         let rungs = ladder.rungs();
         let at = rungs.iter().position(|rung| rung.layer == current);
@@ -111,20 +118,31 @@ impl Choice {
                 ladder.fitting(highest, left)
             }
             Some(at) if at > highest => ladder.fitting(highest, left),
-            Some(at) => self.step(now, rungs, highest, at, left),
+            Some(at) => self.step(now, rungs, highest, at, left, gives_way),
         };
         rungs[next].layer
     }
 
-    fn step(&mut self, now: Instant, rungs: &[Rung], highest: usize, at: usize, left: u64) -> usize {
+    fn step(
+        &mut self,
+        now: Instant,
+        rungs: &[Rung],
+        highest: usize,
+        at: usize,
+        left: u64,
+        gives_way: bool,
+    ) -> usize {
         let room_for = |share: f64, rung: &Rung| left as f64 >= share * rung.bits as f64;
         if at > 0 && !room_for(ENOUGH, &rungs[at]) {
             let short_since = *self.short_since.get_or_insert(now);
             let short = if room_for(0.5, &rungs[at]) { SHORT } else { VERY_SHORT };
-            if now.saturating_duration_since(short_since) < short {
+            if gives_way {
+                self.short_since = None;
+            } else if now.saturating_duration_since(short_since) < short {
                 return at;
+            } else {
+                self.fall(now);
             }
-            self.fall(now);
             return rungs[..at].iter().rposition(|rung| rung.bits <= left).unwrap_or(0);
         }
         self.short_since = None;
@@ -176,7 +194,7 @@ mod tests {
         let (mut choice, mut now, mut current) = (Choice::default(), Instant::now(), 1);
         let mut decide = |ms, left| {
             now += Duration::from_millis(ms);
-            current = choice.decide(now, &ladder, 1, current, left);
+            current = choice.decide(now, &ladder, 1, current, left, false);
             current
         };
         assert_eq!(decide(0, 450), 0, "the first choice takes what goes through");
@@ -196,11 +214,26 @@ mod tests {
     fn a_layer_that_stops_is_left_at_once() {
         let (mut choice, now) = (Choice::default(), Instant::now());
         let both = ladder(&[(0, 180, 100), (1, 360, 500)]);
-        assert_eq!(choice.decide(now, &both, 1, 1, 9_000), 1);
-        assert_eq!(choice.decide(now, &ladder(&[(0, 180, 100)]), 0, 1, 9_000), 0);
-        assert_eq!(choice.decide(now, &both, 1, 0, 9_000), 0, "it may stop again");
-        assert_eq!(choice.decide(now + STAYS, &both, 1, 0, 9_000), 1);
-        assert_eq!(choice.decide(now + STAYS, &both, 0, 1, 9_000), 0, "a smaller tile");
-        assert_eq!(choice.decide(now + STAYS, &both, 1, 0, 9_000), 1, "and a larger one again");
+        assert_eq!(choice.decide(now, &both, 1, 1, 9_000, false), 1);
+        assert_eq!(choice.decide(now, &ladder(&[(0, 180, 100)]), 0, 1, 9_000, false), 0);
+        assert_eq!(choice.decide(now, &both, 1, 0, 9_000, false), 0, "it may stop again");
+        assert_eq!(choice.decide(now + STAYS, &both, 1, 0, 9_000, false), 1);
+        assert_eq!(choice.decide(now + STAYS, &both, 0, 1, 9_000, false), 0, "a smaller tile");
+        assert_eq!(choice.decide(now + STAYS, &both, 1, 0, 9_000, false), 1, "and a larger one again");
+    }
+    #[test]
+    fn a_layer_that_gives_way_falls_at_once_and_climbs_again_without_patience() {
+        let ladder = ladder(&[(0, 180, 100), (1, 360, 500)]);
+        let (mut choice, now) = (Choice::default(), Instant::now());
+        assert_eq!(choice.decide(now, &ladder, 1, 1, 9_000, false), 1);
+        assert_eq!(choice.decide(now, &ladder, 1, 1, 400, true), 1, "there is nearly enough");
+        assert_eq!(choice.decide(now, &ladder, 1, 1, 300, true), 0);
+        assert_eq!(choice.decide(now, &ladder, 1, 0, 500, false), 0, "enough is not room to spare");
+        assert_eq!(choice.decide(now, &ladder, 1, 0, 600, false), 1);
+        choice.decide(now, &ladder, 1, 1, 100, false);
+        assert_eq!(choice.decide(now + VERY_SHORT, &ladder, 1, 1, 100, false), 0);
+        assert_eq!(choice.decide(now + VERY_SHORT, &ladder, 1, 0, 600, false), 0, "a line that fell");
+        choice.hurry();
+        assert_eq!(choice.decide(now + VERY_SHORT, &ladder, 1, 0, 600, false), 1);
     }
 }

@@ -17,6 +17,7 @@ mod pictures;
 mod rewrite;
 mod room;
 mod source;
+mod speaker;
 mod subscriber;
 
 pub use layers::LAYERS_MAX;

@@ -1,22 +1,22 @@
 //! The room: sources, subscribers, audiences, and the routes that follow from them.
 
+mod sharing;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
-use hewei_media::{picture_height, starts_keyframe, vp8::Numbers};
+use hewei_media::{audio_level::AudioLevel, picture_height, starts_keyframe, vp8::Numbers};
 use hewei_model::{Audience, Codec, MediaKind, ParticipantId, Publisher, TrackId};
 
 use crate::{
     layers::LAYERS_MAX,
     source::{ClockPoint, Incoming, PENDING_MAX, Pending, Route, Source, SourceKey},
+    speaker::{Loudness, Speaker},
     subscriber::{Fill, Outgoing, Playing, Slot, SlotId, SlotOffer, Subscriber, SubscriberKey, VIEW_MAX},
 };
 
-/// Sound of one source counts for so much at the most, in bits a second: far more than a voice takes, so that nobody who
-/// sends more than that leaves the others without a picture.
-const SOUND_MAX: u64 = 512_000;
 /// While a slot waits for a keyframe it is asked for this often.
 const KEYFRAME_AGAIN: Duration = Duration::from_secs(1);
 
@@ -151,6 +151,7 @@ impl Room {
             frozen: false,
             slots: Vec::new(),
             view: Vec::new(),
+            speaker: Speaker::default(),
             asked: (0, 0),
         };
         self.subscribers.insert(key.0, subscriber);
@@ -233,9 +234,14 @@ impl Room {
     /// Sets who may receive one kind of one publisher. In effect on return: no packet that is routed later goes
     /// to anybody else, retransmissions included.
     pub fn set_audience(&mut self, publisher: Publisher, kind: MediaKind, audience: Audience) {
+        let changes = self.audience(publisher, kind) != Some(&audience);
         for source in self.sources.values_mut() {
             if source.publisher == publisher && source.kind() == kind {
                 source.recorded = audience.recorder;
+                if changes {
+                    // How loud somebody was before is not for those who hear them from now on.
+                    source.loudness = Loudness::default();
+                }
             }
         }
         // What is not there is for nobody, so that nothing is left of who has left.
@@ -310,10 +316,29 @@ impl Room {
         true
     }
 
+    /// The sound that was just taken in is so loud, as its sender says.
+    pub fn heard(&mut self, now: Instant, key: SourceKey, level: AudioLevel) {
+        if let Some(source) = self.sources.get_mut(&key.0) {
+            source.loudness.heard(now, level);
+        }
+    }
+
+    /// Who speaks, for this subscriber: the one that stood out for half a second of those that it hears, and the last one
+    /// while nobody does. Decided with [`Room::share_out`]; who is heard no more is never it.
+    pub fn speaker(&self, key: SubscriberKey) -> Option<Publisher> {
+        let source = self.subscribers.get(&key.0)?.speaker.current()?;
+        self.sources.get(&source.0).map(|source| source.publisher)
+    }
+
     /// Gives every packet taken in since the last time to `send`, once for each slot it plays in, those of one
-    /// slot one behind the other.
+    /// slot one behind the other, sound before pictures.
     pub fn flush(&mut self, now: Instant, mut send: impl FnMut(Outgoing<'_>)) {
         self.now = Some(now);
+        // From the end: sound does not wait for the pictures that came with it.
+        let sources = &self.sources;
+        self.touched.sort_unstable_by_key(|key| {
+            sources.get(key).is_some_and(|source| source.kind() == MediaKind::Audio)
+        });
         while let Some(key) = self.touched.pop() {
             let Some(source) = self.sources.get_mut(&key) else { continue };
             // The highest first: who shall have it does not begin with a lower one of the same batch.
@@ -370,69 +395,6 @@ impl Room {
             pad: 0,
             run_start: slot.rewriter.run_start(),
         })
-    }
-
-    /// Shares out what a subscriber may be sent, in bits a second: sound goes first, whatever it takes, then the smallest
-    /// layer of each picture in the order of their slots, then larger ones as far as their tiles can use them. A picture
-    /// of which not even the smallest layer goes through is held back until it does. Returns what all of it would take.
-    pub fn share_out(&mut self, now: Instant, key: SubscriberKey, bits_per_second: u64) -> u64 {
-        self.now = Some(now);
-        let Some(subscriber) = self.subscribers.get_mut(&key.0) else { return 0 };
-        let sources = &self.sources;
-        let source_of = |slot: &Slot, kind| {
-            let source = slot.playing.and_then(|source| sources.get(&source.0));
-            source.filter(|source| source.kind() == kind)
-        };
-        let sound: u64 = subscriber
-            .slots
-            .iter()
-            .filter_map(|slot| {
-                Some(source_of(slot, MediaKind::Audio)?.ladder(now).lowest().bits.min(SOUND_MAX))
-            })
-            .sum();
-        let (mut left, mut all, mut changed) = (bits_per_second.saturating_sub(sound), sound, false);
-        for at in 0..subscriber.slots.len() {
-            let Some(source) = source_of(&subscriber.slots[at], MediaKind::Video) else { continue };
-            let ladder = source.ladder(now);
-            let highest = ladder.highest_for(subscriber.view_of(source.publisher));
-            let (least, slot) = (ladder.lowest().bits, &mut subscriber.slots[at]);
-            all += ladder.rungs()[highest].bits;
-            if slot.holding.decide(now, least, left) {
-                changed = true;
-                if slot.holding.is_held() {
-                    slot.rewriter.stop();
-                } else {
-                    let stand_in = source.stand_in(now, slot.target);
-                    let layers = std::iter::once(slot.target).chain(stand_in);
-                    let wanted = layers.filter_map(|layer| Some((slot.playing?, layer)));
-                    self.keyframes_wanted.extend(wanted);
-                }
-            }
-            if !slot.holding.is_held() {
-                left = left.saturating_sub(least);
-            }
-        }
-        for at in 0..subscriber.slots.len() {
-            let Some(source) = source_of(&subscriber.slots[at], MediaKind::Video) else { continue };
-            if !source.is_simulcast() || subscriber.slots[at].holding.is_held() {
-                continue;
-            }
-            let ladder = source.ladder(now);
-            let highest = ladder.highest_for(subscriber.view_of(source.publisher));
-            let (least, slot) = (ladder.lowest().bits, &mut subscriber.slots[at]);
-            let layer = slot.choice.decide(now, &ladder, highest, slot.target, left.saturating_add(least));
-            if layer != slot.target {
-                slot.target = layer;
-                self.keyframes_wanted.extend(slot.playing.map(|source| (source, layer)));
-            }
-            let takes =
-                ladder.rungs().iter().find(|rung| rung.layer == layer).map_or(least, |rung| rung.bits);
-            left = left.saturating_add(least).saturating_sub(takes);
-        }
-        if changed {
-            self.outputs.push_back(Output::SlotsChanged(key));
-        }
-        all
     }
 
     /// Which layers of a simulcast picture are to be sent, when that is no longer what its publisher was told: a layer
@@ -593,6 +555,8 @@ impl Room {
                 }
             }
         }
+        let slots = &subscriber.slots;
+        subscriber.speaker.retain(|source| slots.iter().any(|slot| slot.playing == Some(source)));
         if changed {
             self.outputs.push_back(Output::SlotsChanged(key));
         }

@@ -9,6 +9,7 @@ use crate::{
     history::History,
     layers::{LAYERS_MAX, Ladder, Rung},
     meter::Meter,
+    speaker::Loudness,
     subscriber::SubscriberKey,
 };
 
@@ -133,6 +134,8 @@ pub(crate) struct Source {
     pub(crate) routes: Vec<Route>,
     /// In the order of the offer.
     pub(crate) layers: Vec<Layer>,
+    /// Of sound, by what its sender says, since its audience was last changed.
+    pub(crate) loudness: Loudness,
     /// The recorder takes this layer, since then.
     recorder_takes: Option<(usize, Instant)>,
 }
@@ -154,6 +157,7 @@ impl Source {
             routes: Vec::new(),
             // A lower layer needs less for as long.
             layers: (1..=layers).map(|at| Layer::new(capacity >> u32::from(at < layers))).collect(),
+            loudness: Loudness::default(),
             recorder_takes: None,
         }
     }

@@ -9,6 +9,7 @@ use crate::{
     pictures::Pictures,
     rewrite::Rewriter,
     source::SourceKey,
+    speaker::Speaker,
 };
 
 /// A subscriber, by the number the caller gave it.
@@ -138,6 +139,7 @@ pub(crate) struct Subscriber {
     pub(crate) slots: Vec<Slot>,
     /// How high each publisher's picture is drawn, in pixels. Who is not here is drawn large.
     pub(crate) view: Vec<(Publisher, u16)>,
+    pub(crate) speaker: Speaker,
     /// The last number of slots asked for.
     pub(crate) asked: (u32, u32),
 }

@@ -346,6 +346,7 @@ impl Shard {
                 arrival: mono_now(),
                 layer: rtp.layer,
                 seq: rtp.seq,
+                level: rtp.level,
                 header: &rtp.header,
                 bytes: rtp.packet,
             };

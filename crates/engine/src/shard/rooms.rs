@@ -5,7 +5,7 @@ mod tests;
 
 use std::{collections::HashMap, net::UdpSocket, time::Instant};
 
-use hewei_media::{rtp, seq::SeqExtender};
+use hewei_media::{audio_level::AudioLevel, rtp, seq::SeqExtender};
 use hewei_model::{Audience, Codec, MediaKind, MonoNs, Publisher, RoomId, TrackId};
 use hewei_peer::MediaIndex;
 use hewei_sfu::{Incoming, Output, Playing, Room, SlotId, SourceKey};
@@ -47,6 +47,8 @@ pub(super) struct Packet<'a> {
     pub(super) layer: usize,
     /// Extended sequence number.
     pub(super) seq: u64,
+    /// Of sound whose sender says it.
+    pub(super) level: Option<AudioLevel>,
     pub(super) header: &'a rtp::Header,
     pub(super) bytes: &'a [u8],
 }
@@ -162,7 +164,7 @@ impl RoomEntry {
 
     /// Takes a packet of a source in: into the tap, and into the room until the next flush.
     pub(super) fn ingest(&mut self, counters: &Counters, source: SourceKey, packet: &Packet<'_>) {
-        let Packet { now, arrival, layer, seq, header, bytes } = *packet;
+        let Packet { now, arrival, layer, seq, level, header, bytes } = *packet;
         let Ok(payload) = header.payload(bytes) else { return };
         if let Some(tap) = &mut self.tap
             && let Some(entry) = self.sources.get_mut(&source)
@@ -183,6 +185,8 @@ impl RoomEntry {
         let incoming = Incoming { seq, timestamp: header.timestamp, marker: header.marker, payload };
         if !self.room.ingest(source, layer, incoming) {
             counters.add(Counter::RtpDropped, 1);
+        } else if let Some(level) = level {
+            self.room.heard(now, source, level);
         }
     }
 
@@ -281,7 +285,7 @@ impl RoomEntry {
                     self.ingest(
                         counters,
                         track.source,
-                        &Packet { now, arrival, layer: 0, seq, header: &header, bytes: rtp },
+                        &Packet { now, arrival, layer: 0, seq, level: None, header: &header, bytes: rtp },
                     );
                 }
             }

@@ -37,6 +37,7 @@ pub struct Tally {
     layers: u64,
     lines: u64,
     held: u64,
+    speakers: u64,
     recorder_layers: u64,
     taken_in: u64,
     forwarded: u64,
@@ -56,7 +57,7 @@ impl fmt::Display for Tally {
 }
 
 impl Tally {
-    fn rows(&self) -> [(&'static str, u64); 17] {
+    fn rows(&self) -> [(&'static str, u64); 18] {
         [
             ("steps", self.steps),
             ("joins", self.joins),
@@ -68,6 +69,7 @@ impl Tally {
             ("slots in which another layer played", self.layers),
             ("lines shared out", self.lines),
             ("pictures held back", self.held),
+            ("times that who spoke was heard", self.speakers),
             ("layers that the recorder went to", self.recorder_layers),
             ("packets taken in", self.taken_in),
             ("packets forwarded", self.forwarded),

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hewei_media::audio_level::AudioLevel;
 use hewei_model::{Audience, Codec, MediaKind, TrackId};
 use hewei_sfu::{Incoming, Room, SlotId, SlotOffer, SubscriberKey};
 
@@ -29,6 +30,11 @@ const KINDS: [MediaKind; 2] = [MediaKind::Audio, MediaKind::Video];
 const LATE_MAX: u64 = 500;
 const LINE_STAYS: Duration = Duration::from_millis(1_100);
 const STEP_TIME: Duration = Duration::from_millis(7);
+/// Somebody speaks for so many syllables, which is enough to be the speaker of whoever hears them.
+const SYLLABLES: u32 = 13;
+const SYLLABLE: Duration = Duration::from_millis(100);
+/// So far below full scale, and still clearly speech.
+const LOUD: u8 = 30;
 /// The clock of a source tells which source it is: it runs from so many seconds times its number.
 const CLOCK_S: u64 = 4_096;
 
@@ -95,6 +101,13 @@ enum Step {
         tiles: Vec<(Who, u16)>,
         bits: u64,
         stays: bool,
+    },
+    /// Somebody speaks for a while, so far below full scale, and somebody's line is shared out meanwhile.
+    Speak {
+        source: u32,
+        level: u8,
+        sink: u32,
+        bits: u64,
     },
     /// Whether all the layers of a source have to be sent.
     Review {
@@ -239,9 +252,27 @@ impl World {
                 tally.held +=
                     self.room.playing(SubscriberKey(sink)).filter(|playing| playing.held).count() as u64;
             }
+            Step::Speak { source, level, sink, bits } => self.speak(source, level, sink, bits, tally),
             Step::Review { source } => self.review(source),
         }
         self.settle(asked);
+    }
+
+    /// Who hears it takes it for the speaker if it is loud, and nobody else does.
+    fn speak(&mut self, source: u32, level: u8, sink: u32, bits: u64, tally: &mut Tally) {
+        let (key, who) = (self.model.sources[&source].key, self.model.sources[&source].who);
+        for _ in 0..SYLLABLES {
+            self.room.heard(self.now, key, AudioLevel::read(&[level]).unwrap());
+            self.now += SYLLABLE;
+            self.room.share_out(self.now, SubscriberKey(sink), bits);
+            self.settle(None);
+        }
+        let hears = self.model.sinks[&sink].slots.values().any(|slot| slot.playing == Some(source));
+        let speaks = self.room.speaker(SubscriberKey(sink)) == Some(who.publisher());
+        if level <= LOUD && self.model.sources[&source].codec.kind() == MediaKind::Audio {
+            assert!(!hears || speaks, "{sink} hears {source} and takes somebody else for the speaker");
+            tally.speakers += u64::from(hears);
+        }
     }
 
     fn remove_sink(&mut self, sink: u32) {

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use hewei_media::rtp;
+use hewei_media::{audio_level::AudioLevel, rtp};
 use hewei_model::{Audience, Codec, MediaKind, MonoNs, ParticipantId, Publisher, RoomId, TrackId};
-use hewei_sfu::SourceKey;
+use hewei_sfu::{Fill, SlotId, SlotOffer, SourceKey, SubscriberKey};
 
 use super::{Origin, Packet, RoomEntry};
 use crate::{counters::Counters, mono_now, tap};
@@ -112,6 +112,7 @@ impl Tapped {
             arrival: mono_now(),
             layer: 0,
             seq: u64::from(self.seq),
+            level: None,
             header: &header,
             bytes: &bytes,
         };
@@ -231,4 +232,55 @@ fn a_full_tap_does_not_go_on_with_what_it_may_no_longer_have() {
     let bytes = tapped.packet(0, 100);
     let told = read(&mut reader);
     assert!(told.ends_with(&[Told::Started(track, publisher), Told::Packet(track, bytes)]), "{told:?}");
+}
+
+#[test]
+fn what_senders_say_of_their_sound_decides_who_speaks() {
+    let (mut room, counters, listener) =
+        (RoomEntry::new(RoomId::generate()), Counters::default(), SubscriberKey(0));
+    let people = [person(1), person(2)];
+    let sources = people.map(|publisher| {
+        let audience = Audience { participants: [ParticipantId::from_u128(1)].into(), recorder: false };
+        room.set_audience(publisher, MediaKind::Audio, audience);
+        room.add_source(publisher, Codec::Opus, 1, Origin::Feed, &mut Vec::new())
+    });
+    room.room.add_subscriber(listener, ParticipantId::from_u128(1), Fill::Follow);
+    let offer = |id| SlotOffer { id: SlotId(id), kind: MediaKind::Audio, codecs: vec![Codec::Opus] };
+    room.room.set_slots(listener, vec![offer(0), offer(1)], |_| 1);
+    let (mut now, mut seq) = (Instant::now(), 0u16);
+    let mut speaks = |levels: [Option<u8>; 2]| {
+        for _ in 0..10 {
+            for _ in 0..10 {
+                (now, seq) = (now + Duration::from_millis(20), seq + 1);
+                for (source, level) in sources.into_iter().zip(levels) {
+                    let mut bytes = vec![0x80, 111];
+                    bytes.extend(seq.to_be_bytes());
+                    bytes.extend([0; 9]);
+                    let header = rtp::Header::parse(&bytes).expect("it is a packet");
+                    let level = level.and_then(|level| AudioLevel::read(&[level]));
+                    let arrival = mono_now();
+                    let packet = Packet {
+                        now,
+                        arrival,
+                        layer: 0,
+                        seq: seq.into(),
+                        level,
+                        header: &header,
+                        bytes: &bytes,
+                    };
+                    room.ingest(&counters, source, &packet);
+                    // One that came before is nothing that anybody hears.
+                    let copy = Packet { level: AudioLevel::read(&[0]), ..packet };
+                    room.ingest(&counters, source, &copy);
+                }
+                room.room.flush(now, |_| ());
+            }
+            room.room.share_out(now, listener, u64::MAX);
+        }
+        room.room.speaker(listener)
+    };
+    assert_eq!(speaks([Some(127), None]), None);
+    assert_eq!(speaks([Some(127), Some(20)]), Some(people[1]));
+    assert_eq!(speaks([Some(20), Some(127)]), Some(people[0]));
+    assert_eq!(speaks([None, Some(30)]), Some(people[1]), "who says nothing is silent");
 }

@@ -191,6 +191,14 @@ impl World {
             .filter_map(|(id, slot)| Some((*id, self.model.sources[&slot.playing?].who.publisher())))
             .collect();
         assert_eq!(listed, expected, "the plan of {key}");
+        if let Some(speaker) = self.room.speaker(subscriber) {
+            let heard = playing.iter().map(|source| &self.model.sources[source]);
+            let mut sounds = heard.filter(|source| source.codec.kind() == MediaKind::Audio);
+            assert!(
+                sounds.any(|source| source.who.publisher() == speaker),
+                "{key} is told that {speaker} speaks, whom it does not hear"
+            );
+        }
         if sink.wish == Wish::Now {
             return;
         }

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hewei_model::MediaKind;
 
-use super::{CAMERAS, CODECS, KINDS, LATE_MAX, Offers, PEOPLE, SINKS, SLOTS, SOURCES_MAX, Step, World};
+use super::{CAMERAS, CODECS, KINDS, LATE_MAX, LOUD, Offers, PEOPLE, SINKS, SLOTS, SOURCES_MAX, Step, World};
 use crate::model::{HEIGHT, Packet, Set, Who, Wish};
+
+/// What lines carry, in bits a second.
+const LINES: [u64; 6] = [0, 0, 300_000, 1_500_000, 10_000_000, u64::MAX];
 
 impl World {
     /// `None` when what was drawn cannot be done just now.
@@ -44,6 +47,7 @@ impl World {
                 };
                 Step::Packets { of, meanwhile: meanwhile.map(Box::new) }
             }
+            95 if self.noise.once_in(2) => self.speaking()?,
             76..96 => {
                 // Also of those who are not there.
                 let (sink, slot) = match self.playing() {
@@ -54,15 +58,12 @@ impl World {
             }
             96 if self.noise.once_in(2) => Step::Clock { source: self.source()? },
             96 => Step::Review { source: self.source()? },
-            _ => {
-                let bits = [0, 0, 300_000, 1_500_000, 10_000_000, u64::MAX];
-                Step::Line {
-                    sink: self.sink()?,
-                    tiles: self.tiles(),
-                    bits: self.noise.pick(&bits)?,
-                    stays: self.noise.once_in(2),
-                }
-            }
+            _ => Step::Line {
+                sink: self.sink()?,
+                tiles: self.tiles(),
+                bits: self.noise.pick(&LINES)?,
+                stays: self.noise.once_in(2),
+            },
         })
     }
 
@@ -106,6 +107,22 @@ impl World {
             MediaKind::Audio => 1,
         };
         Step::Begin { who: self.who(), codec, layers }
+    }
+
+    /// Most of them loud, and somebody who hears them.
+    fn speaking(&mut self) -> Option<Step> {
+        let mut heard = Vec::new();
+        for (key, sink) in &self.model.sinks {
+            let sounds = sink.slots.values().filter(|slot| slot.kind == MediaKind::Audio);
+            heard.extend(sounds.filter_map(|slot| Some((*key, slot.playing?))));
+        }
+        let (sink, source) = match self.noise.pick(&heard) {
+            Some(pair) if !self.noise.once_in(4) => pair,
+            _ => (self.sink()?, self.source()?),
+        };
+        let levels = if self.noise.once_in(4) { 128 } else { u32::from(LOUD) + 1 };
+        let level = self.noise.below(levels) as u8;
+        Some(Step::Speak { source, level, sink, bits: self.noise.pick(&LINES)? })
     }
 
     fn tiles(&mut self) -> Vec<(Who, u16)> {
