@@ -35,6 +35,9 @@ const FLOWS: Duration = Duration::from_millis(1_500);
 const RESUMES: Duration = Duration::from_secs(4);
 /// A layer that nobody takes for so long need not be sent.
 const UNTAKEN: Duration = Duration::from_secs(5);
+/// The recorder's layer has stopped when another one has gone on for so long without it. An encoder that is short of bits
+/// leaves out the pictures of one layer, for seconds; where a camera is slow, all layers are.
+const LEFT_BEHIND: Duration = Duration::from_millis(600);
 /// The recorder stays on a layer that comes for so long: it begins no new epoch before.
 const RECORDER_STAYS: Duration = Duration::from_millis(2_500);
 
@@ -229,8 +232,8 @@ impl Source {
     }
 
     /// Whether a packet is for the recorder, which takes the largest picture that comes. It goes from one layer to another
-    /// at a keyframe: up when it has taken the lower one for so long that a new epoch may begin, down when what it took
-    /// comes no more.
+    /// at a keyframe: up when it has taken the lower one for so long that a new epoch may begin, and to whatever comes when
+    /// what it took comes no more.
     pub(crate) fn records(&mut self, now: Instant, at: usize, payload: &[u8]) -> bool {
         if !self.is_simulcast() {
             return true;
@@ -241,7 +244,7 @@ impl Source {
         }
         let goes = match taken {
             None => true,
-            Some((layer, since)) if self.layers[layer].flows(now) => {
+            Some((layer, since)) if self.goes_on(now, layer) => {
                 self.is_below(layer, at) && now.saturating_duration_since(since) >= RECORDER_STAYS
             }
             // Whatever comes is better than nothing.
@@ -274,11 +277,18 @@ impl Source {
     pub(crate) fn recorder_lacks(&self, now: Instant) -> Option<usize> {
         let largest = self.largest_that_flows(now).filter(|_| self.is_simulcast())?;
         let may_go = self.recorder_takes.is_none_or(|(taken, since)| {
-            let stays =
-                self.layers[taken].flows(now) && now.saturating_duration_since(since) < RECORDER_STAYS;
+            let stays = self.goes_on(now, taken) && now.saturating_duration_since(since) < RECORDER_STAYS;
             taken != largest && !stays
         });
         may_go.then_some(largest)
+    }
+
+    /// Whether packets of a layer come, and no other layer goes on without it.
+    fn goes_on(&self, now: Instant, at: usize) -> bool {
+        let heard = self.layers[at].heard;
+        let newest = self.layers.iter().filter_map(|layer| layer.heard).max();
+        let behind = newest.zip(heard).map(|(newest, heard)| newest.saturating_duration_since(heard));
+        self.layers[at].flows(now) && behind.is_none_or(|behind| behind < LEFT_BEHIND)
     }
 
     /// The layer that the recorder takes.

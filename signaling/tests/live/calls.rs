@@ -242,6 +242,27 @@ async fn a_call_goes_on_from_other_addresses() {
 }
 
 #[tokio::test]
+async fn the_media_wait_for_who_lost_the_socket_without_a_word() {
+    let server = TestServer::start().await;
+    let Pair { mut mediator, party, .. } = Pair::begin(&server).await;
+    let closed = counted(&server, "media_peers_closed_total");
+    // Its TCP connection ends, and no close frame went before.
+    drop(party);
+    let lost = async {
+        loop {
+            if let CallEvent::Participants(people) = mediator.next().await.unwrap()
+                && people.iter().any(|one| one.role == Role::Party && !one.connected)
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, lost).await.expect("the others see that somebody reconnects");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(counted(&server, "media_peers_closed_total"), closed);
+}
+
+#[tokio::test]
 async fn an_invitation_opens_once() {
     let server = TestServer::start().await;
     let error = http::join(server.address(), "no such code", None).await.unwrap_err();
