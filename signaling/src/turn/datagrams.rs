@@ -23,7 +23,7 @@ use super::{
     Turn,
     relay::{Answer, DATAGRAM_LEN_MAX, Relay},
 };
-use crate::addresses;
+use crate::{addresses, http::listener::stopped};
 
 /// Messages that wait for their relay: a keyframe of 1080p. A full queue drops what comes besides.
 const MESSAGES_MAX: usize = 128;
@@ -47,8 +47,7 @@ impl Turn {
         let mut datagram = [0; DATAGRAM_LEN_MAX];
         loop {
             tokio::select! {
-                // An error means that nobody is left to say stop, which is as good.
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 Some(_) = front.relays.join_next() => {
                     front.clients.retain(|_, messages| !messages.is_closed());
                 }

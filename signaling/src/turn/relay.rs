@@ -139,9 +139,10 @@ impl Relay {
         let counters = &self.turn.counters;
         let now = std::time::Instant::now();
         let wrapped = self.session.to_client(&self.turn.server, now, datagram, out);
-        match wrapped {
-            true => add(&counters.down_bytes, datagram.len() as u64),
-            false => add(&counters.dropped, 1),
+        if wrapped {
+            add(&counters.down_bytes, datagram.len() as u64);
+        } else {
+            add(&counters.dropped, 1);
         }
         wrapped
     }
