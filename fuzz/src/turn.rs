@@ -1,4 +1,4 @@
-//! `hewei_turn`: what comes before anybody is trusted, and from somebody who has an allocation.
+//! `hewei_turn`: what comes before anybody is trusted, over a connection and as a datagram.
 
 use std::time::Instant;
 
@@ -26,5 +26,19 @@ pub fn turn(data: &[u8]) {
         }
         assert!(!session.to_client(&server, now, message, &mut out));
     }
-    let _ = session.receive(&server, now, 1_800_000_000, data);
+    datagram(&server, now, data);
+}
+
+/// The same bytes as one datagram of somebody who may lie about where it is: requests alone are answered, by little more
+/// than what came.
+fn datagram(server: &Server, now: Instant, data: &[u8]) {
+    let mut session = Session::new(([198, 51, 100, 7], 40_000).into());
+    match session.receive(server, now, 1_800_000_000, data) {
+        Outcome::Relay(_) | Outcome::Allocate(_) | Outcome::Ended(_) => panic!("without credentials"),
+        Outcome::Reply(reply) | Outcome::Refused(_, reply) => {
+            assert!(hewei_turn::is_request(data), "nothing else is answered");
+            assert!(reply.len() <= data.len() + hewei_turn::CHALLENGE_LEN_MAX, "no amplifier");
+        }
+        Outcome::Malformed | Outcome::Nothing | Outcome::Dropped => {}
+    }
 }

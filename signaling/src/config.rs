@@ -78,6 +78,8 @@ pub struct Media {
 pub struct Turn {
     /// Whether browsers behind firewalls are relayed, beside HTTPS.
     pub enabled: bool,
+    /// Whether over UDP too, at the number of HTTPS where media is at another one.
+    pub udp: bool,
 }
 
 /// What is kept.
@@ -152,7 +154,7 @@ impl Default for Config {
                 shards: 0,
                 video_codecs: vec![Codec::H264, Codec::Vp8],
             },
-            turn: Turn { enabled: true },
+            turn: Turn { enabled: true, udp: true },
             storage: Storage { folder: "data".into() },
             recording: Recording { enabled: true, folder: None, reserve_mb: 500 },
             cameras: Cameras { connects_per_second: 20, linger: Duration::from_secs(10) },
@@ -230,7 +232,10 @@ impl Config {
                     |text| [Codec::H264, Codec::Vp8].into_iter().find(|codec| codec.rtpmap_name() == text),
                 )?,
             },
-            turn: Turn { enabled: settings.boolean("turn", "enabled", default.turn.enabled)? },
+            turn: Turn {
+                enabled: settings.boolean("turn", "enabled", default.turn.enabled)?,
+                udp: settings.boolean("turn", "udp", default.turn.udp)?,
+            },
             storage: Storage {
                 folder: settings.text("storage", "folder", default.storage.folder, "a folder", path)?,
             },
@@ -358,6 +363,7 @@ mod tests {
             "recording.reserve_mb",
             "storage.folder",
             "turn.enabled",
+            "turn.udp",
         ];
         assert_eq!(keys, expected);
     }

@@ -110,7 +110,8 @@ impl Server {
         let MediaPort { engine, events, listener: media_listener } =
             media_port::open(&config, &bound).await?;
         let token_key = folder.token_key()?;
-        let turn = Turn::new(&config, engine.port(), &token_key);
+        let datagrams = turn::open_datagrams(&config, &bound, engine.port()).await?;
+        let turn = Turn::new(&config, engine.port(), &token_key, &datagrams);
         let media = Media { engine: config.media.tcp.then(|| engine.clone()), turn: turn.clone() };
 
         let config = Arc::new(config);
@@ -143,7 +144,7 @@ impl Server {
             health: Health::default(),
             started_at: OffsetDateTime::now_utc(),
             connections: Arc::clone(&connections),
-            turn,
+            turn: turn.clone(),
             demo: Page::default(),
             config,
         });
@@ -171,6 +172,12 @@ impl Server {
             tracing::info!(address = %socket.local_addr()?, "listening for media over TCP");
             let (served, shares) = (Served { http: None, media }, Arc::clone(&connections));
             listeners.spawn(http::listener::serve(socket, served, shares, stopped.clone(), GRACE));
+        }
+        if let Some(turn) = turn {
+            for socket in datagrams {
+                tracing::info!(address = %socket.local_addr()?, "listening for TURN over UDP");
+                listeners.spawn(Arc::clone(&turn).serve_datagrams(socket, stopped.clone()));
+            }
         }
         let setup_link = setup_link::at_start(&app.store, &app.config, &listening).await?;
         let tidy = tokio::spawn(tidy(app.clone()));

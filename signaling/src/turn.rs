@@ -2,9 +2,11 @@
 //! only (`hewei_turn`).
 //!
 //! Owns who gets credentials, how many relays there may be, and the relays: sockets on this machine that no other host
-//! can reach. Which connections come here is for `http::listener` to tell.
+//! can reach. Which connections come here is for `http::listener` to tell; over UDP all that comes does.
 
+mod datagrams;
 mod relay;
+mod stream;
 
 use std::{
     collections::HashMap,
@@ -16,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, HeaderValue, header, request::Parts, uri::Authority},
@@ -23,8 +26,9 @@ use axum::{
 use hewei_api::ws::IceServer;
 use hewei_turn::{Secret, Server};
 use time::OffsetDateTime;
+use tokio::net::UdpSocket;
 
-pub(crate) use self::relay::Client;
+pub(crate) use self::stream::Client;
 use crate::{addresses, auth::Claims, config::Config, http::listener::OverTls};
 
 const REALM: &str = "hewei";
@@ -42,6 +46,8 @@ pub struct Turn {
     server: Server,
     /// Where the media port is heard on this machine.
     media: SocketAddr,
+    /// At which numbers there is TURN over UDP.
+    udp_ports: Vec<u16>,
     held: Mutex<Held>,
     counters: Counters,
 }
@@ -75,8 +81,9 @@ struct Place {
 }
 
 impl Turn {
-    /// `None` when it is switched off. `port` is that of media, `key` one of the server's own.
-    pub fn new(config: &Config, port: u16, key: &[u8]) -> Option<Arc<Turn>> {
+    /// `None` when it is switched off. `port` is that of media, `key` one of the server's own, `datagrams` what
+    /// [`open_datagrams`] opened.
+    pub fn new(config: &Config, port: u16, key: &[u8], datagrams: &[UdpSocket]) -> Option<Arc<Turn>> {
         if !config.turn.enabled {
             return None;
         }
@@ -93,6 +100,11 @@ impl Turn {
         Some(Arc::new(Turn {
             server,
             media: SocketAddr::new(media, port),
+            udp_ports: datagrams
+                .iter()
+                .flat_map(UdpSocket::local_addr)
+                .map(|address| address.port())
+                .collect(),
             held: Mutex::default(),
             counters: Counters::default(),
         }))
@@ -100,11 +112,14 @@ impl Turn {
 
     /// How the bearer of these claims gets through a firewall, by the address that they came by.
     pub fn ice_servers(&self, reached: &Reached, claims: &Claims, now: OffsetDateTime) -> Vec<IceServer> {
-        let Some(url) = reached.turn_url() else { return Vec::new() };
+        let urls = reached.turn_urls(&self.udp_ports);
+        if urls.is_empty() {
+            return Vec::new();
+        }
         let until = claims.open_until.min(now + CREDENTIALS_MAX);
         let until = u64::try_from(until.unix_timestamp()).unwrap_or_default();
         let credentials = self.server.secret.issue(until, &claims.participant.to_string());
-        vec![IceServer { urls: vec![url], username: credentials.username, credential: credentials.password }]
+        vec![IceServer { urls, username: credentials.username, credential: credentials.password }]
     }
 
     /// What was counted, by name without the `hewei_` prefix, and the gauge of open relays.
@@ -179,13 +194,44 @@ impl Reached {
         Self { host: host.filter(|host: &Authority| !host.as_str().contains('@')), tls }
     }
 
-    /// RFC 7065. TLS where the pages have it: the certificate is good for the same address.
-    fn turn_url(&self) -> Option<String> {
-        let host = self.host.as_ref()?;
+    /// RFC 7065. TLS where the pages have it: the certificate is good for the same address. UDP where it is served at the
+    /// same number; media within is encrypted by itself.
+    fn turn_urls(&self, udp_ports: &[u16]) -> Vec<String> {
+        let Some(authority) = &self.host else { return Vec::new() };
         let (scheme, port) = if self.tls { ("turns", 443) } else { ("turn", 80) };
-        let port = host.port_u16().unwrap_or(port);
-        Some(format!("{scheme}:{}:{port}?transport=tcp", host.host()))
+        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(port));
+        let mut urls = vec![format!("{scheme}:{host}:{port}?transport=tcp")];
+        if udp_ports.contains(&port) {
+            urls.push(format!("turn:{host}:{port}?transport=udp"));
+        }
+        urls
     }
+}
+
+/// Opens UDP at the numbers of HTTP for [`Turn::serve_datagrams`], if it is wanted: but not at that of media, since who
+/// reaches that one needs no relay.
+pub async fn open_datagrams(
+    config: &Config,
+    http: &[SocketAddr],
+    media: u16,
+) -> anyhow::Result<Vec<UdpSocket>> {
+    let mut sockets = Vec::new();
+    if !config.turn.enabled || !config.turn.udp {
+        return Ok(sockets);
+    }
+    for (asked, address) in config.http.listen.iter().zip(http).filter(|(_, at)| at.port() != media) {
+        match UdpSocket::bind(address).await {
+            Ok(socket) => sockets.push(socket),
+            // A number that was free for TCP need not be for UDP, and nobody asked for this one.
+            Err(_) if asked.port() == 0 => {}
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("cannot open UDP {address} for TURN; free it, or set turn.udp to false")
+                });
+            }
+        }
+    }
+    Ok(sockets)
 }
 
 impl<S: Sync> FromRequestParts<S> for Reached {
@@ -226,7 +272,7 @@ mod tests {
         if let Some((name, value)) = more {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        Reached::new(&headers, OverTls(tls)).turn_url()
+        Reached::new(&headers, OverTls(tls)).turn_urls(&[]).pop()
     }
 
     #[test]
@@ -242,10 +288,23 @@ mod tests {
         assert_eq!(url("hewei.example", false, Some(("x-forwarded-for", "192.0.2.9"))), None);
     }
 
+    #[test]
+    fn udp_is_told_of_where_it_is_served() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("[2001:db8::1]"));
+        let reached = Reached::new(&headers, OverTls(true));
+        let tls = "turns:[2001:db8::1]:443?transport=tcp".to_owned();
+        assert_eq!(reached.turn_urls(&[8_443]), [tls.clone()]);
+        assert_eq!(
+            reached.turn_urls(&[8_443, 443]),
+            [tls, "turn:[2001:db8::1]:443?transport=udp".to_owned()]
+        );
+    }
+
     fn turn() -> Arc<Turn> {
         let mut config = Config::default();
         config.media.addresses = vec![IpAddr::from([203, 0, 113, 9]), IpAddr::from([192, 0, 2, 1])];
-        Turn::new(&config, 8_443, &[1; 32]).expect("it is on")
+        Turn::new(&config, 8_443, &[1; 32], &[]).expect("it is on")
     }
 
     #[test]
@@ -272,7 +331,23 @@ mod tests {
         }
         let mut off = Config::default();
         off.turn.enabled = false;
-        assert!(Turn::new(&off, 8_443, &[1; 32]).is_none());
+        assert!(Turn::new(&off, 8_443, &[1; 32], &[]).is_none());
+    }
+
+    #[tokio::test]
+    async fn udp_is_opened_where_media_is_not() {
+        let mut config = Config::default();
+        config.http.listen = vec![([127, 0, 0, 1], 0).into()];
+        let opened = open_datagrams(&config, &[([127, 0, 0, 1], 0).into()], 1).await.expect("opens");
+        let pages = opened[0].local_addr().expect("bound");
+        let more = async |config: &Config, media| open_datagrams(config, &[pages], media).await;
+        assert!(more(&config, 1).await.expect("any number would have done").is_empty(), "it is taken");
+        config.http.listen = vec![pages];
+        let error = more(&config, 1).await.expect_err("this number was asked for");
+        assert!(error.to_string().ends_with("free it, or set turn.udp to false"), "{error}");
+        assert!(more(&config, pages.port()).await.expect("media is there").is_empty());
+        config.turn.udp = false;
+        assert!(more(&config, 1).await.expect("it is off").is_empty());
     }
 
     #[test]

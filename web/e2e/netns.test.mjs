@@ -10,15 +10,15 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { ABROAD, Person, Server, cipher, ends, launch, seesAndHears, spki } from './harness.mjs'
 
-const { NETNS_NEAR: near, NETNS_FAR: far } = process.env
+const { NETNS_NEAR: near, NETNS_FAR: far, NETNS_NEAR6: near6 } = process.env
 const MEDIATOR = '王调解员'
 const PARTY = '赵大山'
 
 /** The server with two people: the mediator on its own machine, the party in the other network, at the server's https
- * address. `before` is run when the server listens. */
-async function call(before, during, settings = {}) {
+ * address on the host `at`. `before` is run when the server listens. */
+async function call(before, during, { at = near, ...settings } = {}) {
   assert.ok(near && far, 'run this by: scripts/netns.sh npm --prefix web run e2e:netns')
-  const listen = `127.0.0.1:0,${near}:0`
+  const listen = `127.0.0.1:0,${at}:0`
   const server = await Server.start({ HEWEI_HTTP_LISTEN: listen, HEWEI_MEDIA_BIND: '0.0.0.0', ...settings })
   const browsers = []
   const open = async (options) => {
@@ -28,7 +28,7 @@ async function call(before, during, settings = {}) {
   }
   try {
     const address = server.urls[1]
-    assert.match(address, new RegExp(`^https://${near}:`))
+    assert.ok(address.startsWith(`https://${at}:`), address)
     await before({ server, address, open })
 
     // The CA is not installed. In Chromium a flag that trusts the one key does for it.
@@ -94,13 +94,36 @@ test('a firewall that lets no UDP through: the call goes over TCP, at the number
   )
 })
 
-test('a firewall that lets nothing but HTTPS through: the call goes over TURN within TLS', async () => {
+test('a call over IPv6', async () => {
   await call(
-    ({ address }) => firewall('meta l4proto udp drop', `tcp dport != ${new URL(address).port} drop`),
+    () => firewall('meta nfproto ipv4 drop'),
+    async ({ party }) => {
+      const { remote, protocol, relayed } = await ends(party)
+      assert.deepEqual({ remote, protocol, relayed }, { remote: near6, protocol: 'udp', relayed: null })
+    },
+    { at: `[${near6}]`, HEWEI_MEDIA_BIND: '::' },
+  )
+})
+
+test('a firewall that lets nothing but HTTPS through: the call goes over TURN within TLS', async () => {
+  await callByRelay('tls', ({ address }) => firewall('meta l4proto udp drop', `tcp dport != ${new URL(address).port} drop`))
+})
+
+test('a firewall that lets out what HTTP/3 needs and nothing else: the call goes over TURN, by UDP', async () => {
+  await callByRelay('udp', ({ address }) => {
+    const { port } = new URL(address)
+    return firewall(`udp dport != ${port} drop`, `tcp dport != ${port} drop`)
+  })
+})
+
+/** A call that goes through the relay, which is reached by `protocol`. */
+async function callByRelay(protocol, behind) {
+  await call(
+    behind,
     async ({ server, mediator, party }) => {
       const over = async () => {
         const { remote, relayed } = await ends(party)
-        assert.deepEqual({ remote, relayed }, { remote: near, relayed: 'tls' })
+        assert.deepEqual({ remote, relayed }, { remote: near, relayed: protocol })
       }
       await over()
       const before = await server.metrics()
@@ -115,7 +138,7 @@ test('a firewall that lets nothing but HTTPS through: the call goes over TURN wi
       assert.equal(after.hewei_media_peers_connected_total, before.hewei_media_peers_connected_total)
     },
   )
-})
+}
 
 /** Drops what comes from the other network and matches one of these. */
 async function firewall(...rules) {

@@ -4,7 +4,7 @@ mod support;
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     time::Duration,
 };
 
@@ -57,6 +57,23 @@ async fn a_server_of_several_addresses_is_reached_at_one() {
     for _ in 0..3 {
         // It joins when it is through, and panics otherwise.
         Client::join(&engine, room, PUBLISHER).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_socket_serves_both_families() {
+    for reached in [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)] {
+        let (engine, _events) = start_at(Ipv6Addr::UNSPECIFIED.into(), vec![reached], 2);
+        let room = RoomId::generate();
+        engine.open_room(room);
+        let mut publisher = Client::join(&engine, room, PUBLISHER).await;
+        assert_eq!(publisher.server.ip(), reached);
+        let mut viewer = Client::join(&engine, room, VIEWER).await;
+        let source = Publisher::Participant(publisher.participant);
+        engine.set_audience(room, source, MediaKind::Video, to(&[&viewer], false)).await;
+        let packet = publisher.sealed(1, 3_000, true, 1_000);
+        publisher.socket.send_to(&packet, publisher.server).expect("sends");
+        assert!(viewer.receive_rtp(WAIT).is_some(), "{reached}");
     }
 }
 

@@ -6,12 +6,15 @@
 //! other is refused (403), so that nobody can be reached through us but ourselves.
 //!
 //! **The contract.** Give each message of a client to [`Session::receive`] and do what the [`Outcome`] says; give each
-//! datagram from the media port to [`Session::to_client`]; end the session at [`Session::expires_at`].
+//! datagram from the media port to [`Session::to_client`]; end the session at [`Session::expires_at`]. Over UDP a client
+//! is an address, and one whose session has no allocation need not be remembered.
 
 mod credentials;
+mod datagram;
 mod message;
 mod session;
 pub mod stream;
 
 pub use credentials::{Credentials, Secret};
+pub use datagram::{CHALLENGE_LEN_MAX, is_request};
 pub use session::{Outcome, Server, Session};

@@ -738,6 +738,26 @@ mod tests {
         assert_eq!(world.gets(&[1]), None);
     }
 
+    #[test]
+    fn who_has_no_credentials_gets_little_more_than_it_sent() {
+        let mut world = World::new();
+        let v6 = Session::new("[2001:db8:1234:5678:11:2233:4455:6677]:65535".parse().expect("an address"));
+        for session in [Session::new(client()), v6] {
+            world.session = session;
+            for method in [BINDING, ALLOCATE, REFRESH, CREATE_PERMISSION, CHANNEL_BIND] {
+                let bare = Writer::new(Class::Request, method, [1; 12]).finish(None);
+                let made_up = world.request(method, true, &[]);
+                for request in [bare, made_up] {
+                    world.nonce = "made up".to_owned();
+                    let outcome = world.session.receive(&world.server, world.now, world.unix, &request);
+                    let (Outcome::Reply(reply) | Outcome::Refused(_, reply)) = outcome else { continue };
+                    let more = reply.len().saturating_sub(request.len());
+                    assert!(more <= crate::CHALLENGE_LEN_MAX, "{method}: {more} bytes more");
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn nothing_that_comes_panics_or_is_relayed(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -114,7 +114,7 @@ pub async fn serve(
 }
 
 /// Returns when the server stops.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that nobody is left to say stop, which is as good.
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -293,6 +293,10 @@ fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
     let address = SocketAddr::new(address, port);
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        // `::` hears IPv4 too, whatever the system's default.
+        socket.set_only_v6(false)?;
+    }
     // The system may grant less; that is no error.
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);

@@ -69,7 +69,8 @@ impl Client {
         let offer = Offer { room, participant, peer, publish: true, fill: SlotFill::Follow, sdp };
         let answer = engine.offer(offer).await.expect("answered");
         connection.answer(Instant::now(), &answer).expect("a good answer");
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        let ipv6 = connection.candidates()[0].is_ipv6();
+        let socket = UdpSocket::bind(if ipv6 { "[::1]:0" } else { "127.0.0.1:0" }).expect("binds");
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("sets");
         let mut received = 0;
         let until = Instant::now() + PATIENCE;
