@@ -47,6 +47,15 @@ class LocalMedia {
     this.videoState = 'idle'
   }
 
+  /** Lets a camera that hangs go and takes it again. One that does not come is lost. */
+  async retakeCamera(): Promise<void> {
+    const deviceId = this.video?.getSettings().deviceId
+    this.restCamera()
+    if (deviceId) await this.choose('video', deviceId)
+    else await this.open()
+    if (!this.video) this.videoState = 'lost'
+  }
+
   close(): void {
     this.audio?.stop()
     this.video?.stop()

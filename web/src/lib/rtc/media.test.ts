@@ -54,6 +54,7 @@ beforeEach(() => {
     interrupted: () => told.push('interrupted'),
     lost: (why) => told.push(`lost: ${why}`),
     changed: () => undefined,
+    iceServers: [],
   })
 })
 

@@ -191,6 +191,15 @@ export class Media {
     return sounds
   }
 
+  /** How many frames one's own camera gave so far; `null` where it gives none or the browser does not count them. */
+  async cameraFrames(): Promise<number | null> {
+    const report = await this.#senders.video?.sender.getStats()
+    for (const stat of (report?.values() ?? []) as Iterable<Record<string, unknown>>) {
+      if (stat.type === 'media-source' && typeof stat.frames === 'number') return stat.frames
+    }
+    return null
+  }
+
   /** Another connection takes over: nothing more is sent and nothing awaited, but the last pictures stay. */
   rest(): void {
     this.#stopWaiting()

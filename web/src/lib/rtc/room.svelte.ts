@@ -38,7 +38,7 @@ export class RoomCall {
   )
 
   constructor(options: Omit<RoomOptions, 'tracks'>) {
-    this.#room = new Room({ ...options, tracks: own() })
+    this.#room = new Room({ ...options, tracks: own(), cameraStill: () => void this.#retakeCamera() })
     this.#state = this.#room.state
     this.#room.subscribe((state) => {
       // The devices are let go with the call.
@@ -53,6 +53,12 @@ export class RoomCall {
       local.restCamera()
       void this.#room.publish(own())
     }
+  }
+
+  async #retakeCamera(): Promise<void> {
+    console.warn('the camera stands still and is taken anew')
+    await local.retakeCamera()
+    await this.devicesChanged()
   }
 
   /** Publishes the devices as they are now, after one came, went or was changed. */
