@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hewei_model::{Codec, MediaKind, TrackId};
+use hewei_model::{Audience, Codec, MediaKind, TrackId};
 use hewei_sfu::{Incoming, Room, SlotId, SlotOffer, SubscriberKey};
 
 use crate::{
@@ -213,7 +213,10 @@ impl World {
                 }
             }
             Step::Forget { who } => {
-                self.room.forget(who.publisher());
+                for kind in KINDS {
+                    self.set_audience(who, kind, Set::default());
+                    self.settle(None);
+                }
                 self.model.sets.retain(|(known, _), _| *known != who);
             }
             Step::Packets { of, meanwhile } => return self.batch(of, meanwhile, tally),
@@ -306,7 +309,9 @@ impl World {
 
     fn set_audience(&mut self, who: Who, kind: MediaKind, set: Set) {
         self.room.set_audience(who.publisher(), kind, set.audience());
-        assert_eq!(self.room.audience(who.publisher(), kind), Some(&set.audience()));
+        // Nothing is left of who left.
+        let expected = Some(set.audience()).filter(|audience| *audience != Audience::nobody());
+        assert_eq!(self.room.audience(who.publisher(), kind), expected.as_ref());
         self.model.sets.insert((who, kind), set);
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hewei_api::ws::{self, ServerMessage, SlotCount};
-use hewei_engine::{Event, Offer, SlotFill};
+use hewei_engine::{CloseReason, Event, Offer, SlotFill};
 use hewei_model::{MediaKind, ParticipantId, PeerId, Publisher, RoomId};
 
 use super::{
@@ -226,12 +226,14 @@ impl Room {
             Event::PeerConnected { peer, .. } => self.connected(peer, true),
             Event::PeerClosed { peer, reason, .. } => {
                 tracing::debug!(%peer, ?reason, "peer closed");
-                match self.seat_of(peer).map(|seat| seat.kind) {
-                    // The socket is still there: the browser may offer again on a new connection.
-                    Some(Kind::Browser) if self.out_of_peer(peer).is_some() => self.connected(peer, false),
-                    Some(Kind::Browser) => self.unlink(peer),
-                    Some(Kind::Publisher | Kind::Viewer) => self.unlink(peer),
-                    None => {}
+                let said_goodbye = reason == CloseReason::ClosedByPeer;
+                if said_goodbye && self.out_of_peer(peer).is_some() {
+                    // What it says by its socket may still be on the way, that it leaves above all.
+                    self.connected(peer, false);
+                } else {
+                    // A browser's socket goes with it: what it offered on the connection that it still has would be a new
+                    // one here, which waits for a handshake that never comes. Its page comes back and begins anew.
+                    self.unlink(peer);
                 }
             }
             Event::TrackStarted { publisher, codec, .. } => self.flows(publisher, codec.kind(), true),

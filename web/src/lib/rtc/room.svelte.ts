@@ -42,7 +42,7 @@ export class RoomCall {
     this.#state = this.#room.state
     this.#room.subscribe((state) => {
       // The devices are let go with the call.
-      if (state.phase === 'ended' && this.#state.phase !== 'ended') local.close()
+      if (over(state) && !over(this.#state)) local.close()
       this.#state = state
     })
   }
@@ -99,6 +99,11 @@ export class RoomCall {
   dispose(): void {
     this.#room.dispose()
   }
+}
+
+/** It does not come back by itself. */
+function over({ phase }: RoomState): boolean {
+  return phase === 'ended' || phase === 'refused'
 }
 
 function own() {

@@ -95,6 +95,8 @@ export class Room {
       },
       notice: (notice) => this.#set({ notice }),
       changed: (state) => this.#set(state),
+      // Before its first offer the server knows of nobody to whom pictures go, and drops what is told about them.
+      connected: () => this.#view.tell(),
       publish: () => ({ ...this.#tracks }),
     })
     this.#state = {

@@ -48,8 +48,11 @@ impl Alone {
     }
 
     fn media_closed(&mut self) {
+        self.media_closed_by(hewei_engine::CloseReason::ConsentExpired);
+    }
+
+    fn media_closed_by(&mut self, reason: hewei_engine::CloseReason) {
         let (room, participant) = (self.fixture.room.info.id, self.claims.participant);
-        let reason = hewei_engine::CloseReason::ConsentExpired;
         let event = hewei_engine::Event::PeerClosed { room, participant, peer: self.peer, reason };
         self.fixture.room.on_event(event);
     }
@@ -126,6 +129,37 @@ async fn media_without_a_socket_end_when_nobody_comes_for_them() {
     assert!(!set.holds(set.peer));
     let (_, _messages, resumed) = set.again(comes_back(FIRST)).await;
     assert_eq!(resumed, Some(false), "a whole new connection");
+}
+
+#[tokio::test]
+async fn a_socket_goes_with_its_media_and_the_page_begins_anew() {
+    let mut set = Alone::set().await;
+    set.media_closed();
+    assert!(!set.holds(set.peer));
+    set.fixture.room.settle().await;
+    while set.messages.next().await.is_some() {}
+    // They see that it comes back, and where it was.
+    let seat = set.fixture.room.seats.iter().find(|seat| seat.id == set.claims.participant).unwrap();
+    assert!(seat.listed && seat.admitted && !seat.shown().connected);
+    // The socket's own end comes later, and changes nothing.
+    set.fixture.room.closed(set.peer, false);
+    let (second, _messages, resumed) = set.again(comes_back(FIRST)).await;
+    assert_eq!(
+        (resumed, set.holds(second)),
+        (Some(false), true),
+        "its ends of the old connection fit nothing"
+    );
+    set.media_closed();
+    assert!(set.holds(second), "the old one ends once");
+}
+
+#[tokio::test]
+async fn who_says_goodbye_by_media_first_leaves_all_the_same() {
+    let mut set = Alone::set().await;
+    set.media_closed_by(hewei_engine::CloseReason::ClosedByPeer);
+    assert!(set.holds(set.peer));
+    set.fixture.say(set.peer, ClientMessage::Leave).await;
+    assert_eq!(set.fixture.people(), 1, "off the list at once");
 }
 
 #[tokio::test]
