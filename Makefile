@@ -6,7 +6,7 @@ NPM   ?= npm --prefix web
 
 web_sources := $(shell find web -name node_modules -prune -o -name dist -prune -o -name e2e -prune -o -type f -print)
 
-.PHONY: run test build lint fmt generate bench netsim clean
+.PHONY: run test build lint fmt generate bench netsim netsim-janus clean
 
 run: build
 	target/release/hewei demo
@@ -42,6 +42,12 @@ netsim: web/dist/index.html
 	scripts/install.sh test
 	$(CARGO) build --locked --package hewei --package hewei-netsim
 	NETNS_LINK=none scripts/netns.sh $(NPM) run netsim
+
+# Some of them over Janus VideoRoom too, beside ours: writes docs/netsim-janus.md.
+netsim-janus: web/dist/index.html
+	scripts/install.sh janus
+	$(CARGO) build --locked --package hewei --package hewei-netsim
+	NETNS_LINK=none scripts/netns.sh $(NPM) run netsim:janus
 
 clean:
 	$(CARGO) clean

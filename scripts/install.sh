@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs what Debian 12 must have to build Hewei and run its demo (`run`), and to test it as well (`test`).
+# Installs what Debian 12 must have to build Hewei and run its demo (`run`), to test it as well (`test`), and to measure
+# another server beside it (`janus`).
 # Rust and Node come from the developer, everything else from here. Safe to repeat; quick when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly usage='usage: scripts/install.sh [run|test]'
+readonly usage='usage: scripts/install.sh [run|test|janus]'
 readonly venv=target/venv
 readonly requirements=scripts/requirements-test.txt
 
@@ -33,8 +34,25 @@ main() {
       install_packages "${build_packages[@]}" "${demo_packages[@]}" "${test_packages[@]}"
       install_python_packages
       ;;
+    janus)
+      scripts/install.sh test
+      install_janus
+      ;;
     *) fail "$usage" ;;
   esac
+}
+
+# Only `make netsim-janus` starts it, on a network of its own: the service that comes with the package, open to whoever
+# reaches the machine, is masked before it is there.
+install_janus() {
+  if command -v janus >/dev/null; then
+    return
+  fi
+  local unit=/etc/systemd/system/janus.service
+  as_root mkdir -p "${unit%/*}"
+  [[ -e "$unit" || -L "$unit" ]] || as_root ln -s /dev/null "$unit"
+  install_packages janus || fail 'Debian gives no package janus: without it there is nothing to measure beside Hewei'
+  command -v janus >/dev/null || fail 'the package janus is there, the program is not: install it again'
 }
 
 need_toolchain() {

@@ -1,16 +1,19 @@
-// Measures calls over bad lines and writes docs/netsim.md: `make netsim`. With words as arguments it measures the
-// profiles whose names hold one of them, and prints alone.
+// Measures calls over bad lines and writes docs/netsim.md: `make netsim`. With `--janus`, some of them over Janus as well,
+// each right after ours, into docs/netsim-janus.md: `make netsim-janus`. With words as arguments it measures the profiles
+// whose names hold one of them, and prints alone.
 
 import { writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { ROOT, sleep } from './harness.mjs'
+import { JanusStage } from './netsim-janus.mjs'
 import { MEDIATOR, PARTY, Stage, measure } from './netsim.mjs'
-import { factorTable, page, percent, promiseTable, seconds } from './netsim-words.mjs'
+import { factorTable, janusPage, page, percent, promiseTable, seconds } from './netsim-words.mjs'
 
 const SEED = Number(process.env.NETSIM_SEED ?? 1)
-/** A profile that would begin later is left out, and the table says so: the whole takes a quarter of an hour at most. */
-const BEGIN_MAX_MS = 12.5 * 60_000
+/** A profile that would begin later is left out, and the table says so: the whole takes a quarter of an hour at most,
+ * or 25 minutes with Janus. */
+const BEGIN_MAX_MS = (process.argv.includes('--janus') ? 22.5 : 12.5) * 60_000
 /** What a call may do before it is measured: the first keyframe, the first estimates. */
 const SETTLE_MS = 3_000
 const MEASURE_S = 15
@@ -22,7 +25,7 @@ const OLD_ADDRESS = process.env.NETNS_FAR
 const VILLAGE = 'loss=5% delay=150ms rate=1000kbit'
 const WORST = 'loss=5% delay=300ms rate=300kbit'
 
-/** One thing at a time. The delay is one way. */
+/** One thing at a time. The delay is one way. Those that are named in `BESIDE` are measured over Janus too. */
 const FACTORS = [
   ['clean', ''],
   ['loss 1 %', 'loss=1%'],
@@ -38,7 +41,10 @@ const FACTORS = [
   ['300 kbit/s', 'rate=300kbit'],
 ]
 
-/** What a call must stand; each gives rows of `promiseTable`. */
+const BESIDE = ['clean', 'loss 5 %', 'loss 10 %', 'loss 20 %', '1 Mbit/s', '300 kbit/s']
+
+/** What a call must stand; each gives rows of `promiseTable`. The last asks for a new WebSocket with the old seat, so it
+ * is ours alone. */
 const PROMISES = [
   ['5 % + 150 ms + 1 Mbit/s, one minute', village],
   ['5 % + 300 ms + 300 kbit/s', worst],
@@ -47,48 +53,57 @@ const PROMISES = [
   ['the far side gets another address', newAddress],
 ]
 
-const wanted = process.argv.slice(2)
+const janus = process.argv.includes('--janus')
+const wanted = process.argv.slice(2).filter((word) => word !== '--janus')
 const began = Date.now()
 const stage = await Stage.begin({ seed: SEED, camera: true })
+const servers = { Hewei: stage }
 try {
-  const promises = await all(PROMISES, (scenario) => scenario())
-  const factors = await all(FACTORS, factor)
+  if (janus) servers.Janus = await JanusStage.begin(stage)
+  const promises = await all(janus ? PROMISES.slice(0, -1) : PROMISES, (scenario, on) => scenario(on))
+  const factors = await all(janus ? FACTORS.filter(([name]) => BESIDE.includes(name)) : FACTORS, factor)
   const tables = [factorTable(factors), promiseTable(promises)]
   console.log(tables.join('\n\n'))
   const minutes = Math.round((Date.now() - began) / 6_000) / 10
   console.log(`\n${minutes} minutes`)
   if (wanted.length === 0) {
     const cores = os.availableParallelism()
-    const about = { seed: SEED, cores, browser: stage.browserVersion, seconds: MEASURE_S }
-    await writeFile(path.join(ROOT, 'docs/netsim.md'), page(about, tables))
+    const about = { seed: SEED, cores, browser: stage.browserVersion, seconds: MEASURE_S, version: servers.Janus?.version }
+    const [file, text] = janus ? ['docs/netsim-janus.md', janusPage(about, tables)] : ['docs/netsim.md', page(about, tables)]
+    await writeFile(path.join(ROOT, file), text)
   }
 } finally {
+  await servers.Janus?.end()
   await stage.end()
 }
 
-/** Runs each that is wanted while there is time. One that fails is a row that says so, not the end. */
+/** Runs each that is wanted on each server while there is time. One that fails is a row that says so, not the end. */
 async function all(profiles, run) {
   const results = []
   for (const [name, what] of profiles) {
     if (wanted.length > 0 && !wanted.some((word) => name.includes(word))) continue
-    if (Date.now() - began > BEGIN_MAX_MS) {
-      results.push({ name, failed: 'not measured, out of time' })
-      continue
+    const by = {}
+    for (const [server, on] of Object.entries(servers)) {
+      if (Date.now() - began > BEGIN_MAX_MS) {
+        by[server] = { failed: 'not measured, out of time' }
+        continue
+      }
+      try {
+        by[server] = { ...(await run(what, on)), load: os.loadavg()[0] }
+      } catch (error) {
+        console.error(`${name}: ${error.message}`)
+        by[server] = { failed: `no call: ${error.message.split('\n')[0]}` }
+      }
+      console.error(`${Math.round((Date.now() - began) / 1_000)} s: ${name} over ${server} done`)
     }
-    try {
-      results.push({ name, ...(await run(what)) })
-    } catch (error) {
-      console.error(`${name}: ${error.message}`)
-      results.push({ name, failed: `no call: ${error.message.split('\n')[0]}` })
-    }
-    console.error(`${Math.round((Date.now() - began) / 1_000)} s: ${name} done`)
+    results.push({ name, by })
   }
   return results
 }
 
 /** A call in these conditions, then `run`. */
-async function inCall(conditions, run, options) {
-  const call = await stage.call(conditions, options)
+async function inCall(on, conditions, run, options) {
+  const call = await on.call(conditions, options)
   try {
     await sleep(SETTLE_MS)
     await stage.line.report()
@@ -99,21 +114,21 @@ async function inCall(conditions, run, options) {
   }
 }
 
-function factor(conditions) {
-  return inCall(conditions, async ({ mediator, party, heardMs }) => {
+function factor(conditions, on) {
+  return inCall(on, conditions, async ({ mediator, party, heardMs }) => {
     const [down, up] = await Promise.all([measure(party, MEDIATOR, MEASURE_S), measure(mediator, PARTY, MEASURE_S)])
-    return { heardMs, down, up, line: await stage.line.report(), load: os.loadavg()[0] }
+    return { heardMs, down, up, line: await stage.line.report() }
   })
 }
 
-function village() {
-  return inCall(VILLAGE, async ({ mediator, party }) => {
+function village(on) {
+  return inCall(on, VILLAGE, async ({ mediator, party }) => {
     const both = await Promise.all([measure(party, MEDIATOR, 60), measure(mediator, PARTY, 60)])
     return {
       rows: both.flatMap((seen, index) => {
         const whose = index === 0 ? 'far' : 'near'
         return [
-          row(`${whose}: concealed sound < 3 %`, percent(seen.concealed), seen.concealed < 0.03),
+          row(`${whose}: concealed sound < 3 %`, percent(seen.concealed), seen.concealed !== null && seen.concealed < 0.03),
           row(`${whose}: no freeze > 1 s`, `longest gap ${seconds(seen.gapSeconds.video)}`, seen.gapSeconds.video <= 1),
         ]
       }),
@@ -121,8 +136,8 @@ function village() {
   })
 }
 
-function worst() {
-  return inCall(WORST, async ({ mediator, party, heardMs }) => {
+function worst(on) {
+  return inCall(on, WORST, async ({ mediator, party, heardMs }) => {
     const seen = await measure(party, MEDIATOR, MEASURE_S)
     const full = await linesSent(mediator)
     const sound = seen.gapSeconds.audio <= 1 && seen.concealed < 0.2
@@ -149,8 +164,8 @@ function worst() {
   })
 }
 
-function twoWhoReceive() {
-  return inCall(WORST, async ({ mediator, party, neighbour }) => {
+function twoWhoReceive(on) {
+  return inCall(on, WORST, async ({ mediator, party, neighbour }) => {
     const before = await linesSent(mediator)
     const [bad, good] = await Promise.all([measure(party, MEDIATOR, MEASURE_S), measure(neighbour, MEDIATOR, MEASURE_S)])
     const full = shareOf(good.heights, Math.min(before, await linesSent(mediator)))
@@ -167,8 +182,8 @@ function twoWhoReceive() {
   }, { neighbour: true })
 }
 
-function outage() {
-  return inCall('', async ({ mediator, party }) => {
+function outage(on) {
+  return inCall(on, '', async ({ mediator, party }) => {
     const measuring = Promise.all([measure(party, MEDIATOR, 20), measure(mediator, PARTY, 20)])
     await sleep(2_000)
     await stage.line.interrupt(OUTAGE_S)
@@ -185,8 +200,8 @@ function outage() {
   })
 }
 
-function newAddress() {
-  return inCall('', async ({ mediator, party }) => {
+function newAddress(on) {
+  return inCall(on, '', async ({ mediator, party }) => {
     const seatOf = () => mediator.page.evaluate(
       (name) => window.__hewei.participants().filter((one) => one.name === name).map(({ id, lobby }) => ({ id, lobby })),
       PARTY,
@@ -246,7 +261,9 @@ async function fullAfter(person, mediator) {
 /** Lines of the largest picture that `person` sends now: an encoder short of bits or of a processor makes it smaller. */
 function linesSent(person) {
   return person.page.evaluate(async () => {
-    const sent = [...(await window.__hewei.pc.getStats()).values()].filter((item) => item.type === 'outbound-rtp')
+    // Janus takes what is sent on a connection of its own.
+    const report = await (window.__hewei.publishing ?? window.__hewei.pc).getStats()
+    const sent = [...report.values()].filter((item) => item.type === 'outbound-rtp')
     return Math.max(...sent.map((item) => item.frameHeight ?? 0))
   })
 }

@@ -15,7 +15,7 @@ export const PARTY = '赵大山'
 export const NEIGHBOUR = '李秀英'
 
 /** How long a person tries to get into a call, all steps together. */
-const JOIN_MS = 60_000
+export const JOIN_MS = 60_000
 
 /** The line between the two sides, and what it does. */
 export class Line {
@@ -84,7 +84,8 @@ export class Stage {
   line
   /** @type {Server} */
   server
-  #browsers = {}
+  /** @type {Record<'near' | 'far', import('playwright-core').Browser>} */
+  browsers = {}
   #token = ''
   #calls = 0
 
@@ -97,8 +98,8 @@ export class Stage {
       stage.server = server
       const args = [`--ignore-certificate-errors-spki-list=${await spki(server)}`]
       if (camera) args.push(`--use-file-for-fake-video-capture=${await film(server.folder)}`)
-      stage.#browsers.near = await launch({ args })
-      stage.#browsers.far = await launch({ ...ABROAD, args })
+      stage.browsers.near = await launch({ args })
+      stage.browsers.far = await launch({ ...ABROAD, args })
       stage.#token = await server.token('mediator', { name: MEDIATOR, ttl: '12h' })
     } catch (error) {
       await stage.end()
@@ -108,7 +109,7 @@ export class Stage {
   }
 
   get browserVersion() {
-    return this.#browsers.near.version()
+    return this.browsers.near.version()
   }
 
   /**
@@ -122,18 +123,18 @@ export class Stage {
     const { roomId } = await server.openRoom(this.#token, { number })
     const call = new Call()
     try {
-      const mediator = (call.mediator = await this.#sitDown('near', MEDIATOR))
+      const mediator = (call.mediator = await sitDown(this.browsers.near, MEDIATOR))
       await mediator.page.goto(`${server.url}/enter#${this.#token}`)
       await mediator.page.waitForURL((url) => url.pathname !== '/enter')
       await mediator.page.goto(`${server.url}/room/${roomId}`)
       await mediator.atTheDoor({ record: false })
       if (neighbour) {
-        call.neighbour = await this.#sitDown('near', NEIGHBOUR)
+        call.neighbour = await sitDown(this.browsers.near, NEIGHBOUR)
         await this.#comesIn(call.neighbour, await server.invite(this.#token, roomId, NEIGHBOUR), mediator)
       }
       await until('the mediator sends', () => mediator.page.evaluate(() => window.__sent.audio && window.__sent.video))
       const link = (await server.invite(this.#token, roomId, PARTY)).replace(server.url, server.urls[1])
-      call.party = await this.#sitDown('far', PARTY)
+      call.party = await sitDown(this.browsers.far, PARTY)
       await line.set(conditions)
       const opened = Date.now()
       call.heardMs = (await this.#comesIn(call.party, link, mediator)) - opened
@@ -145,16 +146,9 @@ export class Stage {
   }
 
   async end() {
-    for (const browser of Object.values(this.#browsers)) await browser.close()
+    for (const browser of Object.values(this.browsers)) await browser.close()
     await this.server?.stop()
     await this.line?.stop()
-  }
-
-  async #sitDown(side, name) {
-    const person = await Person.sitDown(this.#browsers[side], name)
-    person.context.setDefaultTimeout(JOIN_MS)
-    await person.page.addInitScript(listen)
-    return person
   }
 
   async #comesIn(person, link, mediator) {
@@ -201,8 +195,16 @@ async function film(folder) {
   return file
 }
 
+/** Somebody whose page notes when it hears the first sound. */
+export async function sitDown(browser, name) {
+  const person = await Person.sitDown(browser, name)
+  person.context.setDefaultTimeout(JOIN_MS)
+  await person.page.addInitScript(listen)
+  return person
+}
+
 /** When `person` heard the first sound of somebody. */
-function heard(person, within) {
+export function heard(person, within) {
   return until(`${person.name} hears somebody`, () => person.page.evaluate(() => window.__heardAt), { within, every: 50 })
 }
 
