@@ -217,27 +217,23 @@ impl Room {
     }
 
     /// Sets who may receive one kind of one publisher. In effect on return: no packet that is routed later goes
-    /// to anybody else, retransmissions included.
+    /// to anybody else, retransmissions included. Who goes to nobody leaves nothing behind, so that a room may stay open
+    /// however many come and go.
     pub fn set_audience(&mut self, publisher: Publisher, kind: MediaKind, audience: Audience) {
         for source in self.sources.values_mut() {
             if source.publisher == publisher && source.kind() == kind {
                 source.recorded = audience.recorder;
             }
         }
-        self.audiences.insert((publisher, kind), audience);
-        self.replan();
-    }
-
-    /// Forgets a publisher that has left for good.
-    pub fn forget(&mut self, publisher: Publisher) {
-        self.audiences.retain(|(known, _), _| *known != publisher);
-        for source in self.sources.values_mut().filter(|source| source.publisher == publisher) {
-            source.recorded = false;
+        if audience == Audience::nobody() {
+            self.audiences.remove(&(publisher, kind));
+        } else {
+            self.audiences.insert((publisher, kind), audience);
         }
         self.replan();
     }
 
-    /// Who may receive one kind of one publisher.
+    /// Who may receive one kind of one publisher; `None` is nobody.
     pub fn audience(&self, publisher: Publisher, kind: MediaKind) -> Option<&Audience> {
         self.audiences.get(&(publisher, kind))
     }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hewei_model::{Codec, MediaKind, TrackId};
+use hewei_model::{Audience, Codec, MediaKind, TrackId};
 use hewei_sfu::{Incoming, Room, SlotId, SlotOffer, SubscriberKey};
 
 use crate::{
@@ -72,9 +72,6 @@ enum Step {
     /// Everybody in one of two groups that do not hear each other, and this person into the other.
     Move {
         person: u32,
-    },
-    Forget {
-        who: Who,
     },
     /// Packets of some sources, and what happens in the middle of the batch.
     Packets {
@@ -212,10 +209,6 @@ impl World {
                     }
                 }
             }
-            Step::Forget { who } => {
-                self.room.forget(who.publisher());
-                self.model.sets.retain(|(known, _), _| *known != who);
-            }
             Step::Packets { of, meanwhile } => return self.batch(of, meanwhile, tally),
             Step::Again { sink, slot, seqs } => {
                 for seq in seqs {
@@ -306,7 +299,12 @@ impl World {
 
     fn set_audience(&mut self, who: Who, kind: MediaKind, set: Set) {
         self.room.set_audience(who.publisher(), kind, set.audience());
-        assert_eq!(self.room.audience(who.publisher(), kind), Some(&set.audience()));
+        let kept = Some(set.audience()).filter(|audience| *audience != Audience::nobody());
+        assert_eq!(
+            self.room.audience(who.publisher(), kind),
+            kept.as_ref(),
+            "nobody is nothing that is kept"
+        );
         self.model.sets.insert((who, kind), set);
     }
 
