@@ -420,15 +420,17 @@ impl Connection {
     }
 }
 
-/// Whether it is the other side's fault that the connection ends, and not its line's.
+/// Whether it is the other side's fault that the connection ends, and not its line's. One that ends without a word is
+/// the line's.
 fn breaks_the_protocol(error: &axum::Error) -> bool {
     use std::error::Error;
 
-    use tokio_tungstenite::tungstenite;
+    use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
     let cause = error.source().and_then(|source| source.downcast_ref::<tungstenite::Error>());
-    matches!(
-        cause,
-        Some(tungstenite::Error::Capacity(_) | tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_))
-    )
+    match cause {
+        Some(tungstenite::Error::Protocol(error)) => *error != ProtocolError::ResetWithoutClosingHandshake,
+        Some(tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_)) => true,
+        _ => false,
+    }
 }
