@@ -30,7 +30,7 @@ use crate::{
     refusals::Refusals,
     secrets::{Folder, Lock},
     state::{App, Parts, State},
-    turn::Turn,
+    turn::{self, Turn},
     verifying::Verifying,
 };
 
@@ -85,7 +85,8 @@ impl Server {
     /// Opens the storage folder, starts media and listens.
     pub async fn start(config: Config) -> anyhow::Result<Server> {
         let refusals = Arc::new(Refusals::default());
-        let connections = Shares::new(descriptors::raise(), Arc::clone(&refusals));
+        let relays = if config.turn.enabled { turn::RELAYS_MAX.into() } else { 0 };
+        let connections = Shares::new(descriptors::raise(), relays, Arc::clone(&refusals));
         let folder = Folder::open(&config.storage.folder)?;
         let lock = folder.lock()?;
         let database = folder.database()?;

@@ -35,7 +35,7 @@ const PER_USER_MAX: u32 = 16;
 /// Of one address: a hall, or a district behind one gateway.
 const PER_ADDRESS_MAX: u32 = 256;
 /// In all. Each is a connection and a socket.
-const RELAYS_MAX: u32 = 1_024;
+pub(crate) const RELAYS_MAX: u32 = 1_024;
 
 /// See the module.
 pub struct Turn {

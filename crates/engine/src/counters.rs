@@ -67,6 +67,8 @@ counters! {
     PeerLimited "media_peer_limited_total",
     /// Packets taken in.
     RtpReceived "media_rtp_received_total",
+    /// Of them those that a room did not take: they came twice, or too many at once.
+    RtpDropped "media_rtp_dropped_total",
     /// Packets asked for again, by us.
     NacksSent "media_nacks_sent_total",
     /// Keyframes asked for, by us.

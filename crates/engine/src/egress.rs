@@ -9,7 +9,7 @@ use hewei_peer::{Path, Transport};
 
 use crate::{
     counters::{Counter, Counters},
-    streams::Streams,
+    streams::{CONTROL_KEPT, Streams},
     sys,
 };
 
@@ -64,9 +64,32 @@ impl Egress {
         to: Path,
         write: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) {
+        self.add(socket, counters, to, 0, write);
+    }
+
+    /// The same for a packet of media, which may be lost: where little room is left, that is for what holds the
+    /// connection.
+    pub(crate) fn media(
+        &mut self,
+        socket: &UdpSocket,
+        counters: &Counters,
+        to: Path,
+        write: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) {
+        self.add(socket, counters, to, CONTROL_KEPT, write);
+    }
+
+    fn add(
+        &mut self,
+        socket: &UdpSocket,
+        counters: &Counters,
+        to: Path,
+        kept: usize,
+        write: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) {
         let to = match to.transport {
             Transport::Udp => to.address,
-            Transport::Tcp(id) => return self.streams.frame(id, counters, write),
+            Transport::Tcp(id) => return self.streams.frame(id, counters, kept, write),
         };
         if self.used + DATAGRAM_LEN_MAX > self.buffer.len() || self.runs.len() == sys::SEND_BATCH {
             self.flush(socket, counters);

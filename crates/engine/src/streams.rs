@@ -27,6 +27,9 @@ use crate::{
 const STREAMS_MAX: usize = 4_096;
 /// What waits for one connection: a keyframe of 1080p, or half a second of 2 Mbit/s.
 const OUTGOING_MAX: usize = 128 * 1024;
+/// Of which so much is not for media: without answers to checks the other side gives the connection up, and without
+/// RTCP nobody learns that too much is sent.
+pub(crate) const CONTROL_KEPT: usize = 8 * 1024;
 /// What the system keeps besides, sent and not acknowledged: 1 Mbit/s over a second there and back.
 const SEND_BUFFER: usize = 128 * 1024;
 /// Of which this much may be not sent yet: what waits here can still be dropped, what waits there comes late.
@@ -202,23 +205,25 @@ impl Streams {
         }
     }
 
-    /// Adds the frame that `write` writes, to be sent with the next flush; drops it when too much waits.
+    /// Adds the frame that `write` writes, to be sent with the next flush; drops it when too much waits, so much less as
+    /// is `kept` for others.
     pub(crate) fn frame(
         &mut self,
         id: StreamId,
         counters: &Counters,
+        kept: usize,
         write: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) {
         let most = PREFIX_LEN + DATAGRAM_LEN_MAX;
         let Some(stream) = self.streams.get_mut(&id) else {
             return counters.add(Counter::FramesDropped, 1);
         };
-        if stream.written > 0 && stream.outgoing.len() + most > OUTGOING_MAX {
+        if stream.written > 0 && stream.outgoing.len() + most + kept > OUTGOING_MAX {
             stream.outgoing.drain(..stream.written);
             stream.written = 0;
         }
         let start = stream.outgoing.len();
-        if start + most > OUTGOING_MAX {
+        if start + most + kept > OUTGOING_MAX {
             return counters.add(Counter::FramesDropped, 1);
         }
         stream.outgoing.resize(start + most, 0);
@@ -268,7 +273,7 @@ mod tests {
     }
 
     fn send(streams: &mut Streams, counters: &Counters, id: StreamId, byte: u8) {
-        streams.frame(id, counters, |out| {
+        streams.frame(id, counters, CONTROL_KEPT, |out| {
             out[..1_200].fill(byte);
             Some(1_200)
         });
@@ -290,6 +295,13 @@ mod tests {
                 && stream.outgoing.len() <= OUTGOING_MAX
                 && stream.outgoing.capacity() <= OUTGOING_MAX
         );
+
+        // What holds the connection still has room.
+        streams.frame(id, &counters, 0, |out| {
+            out[..1_200].fill(7);
+            Some(1_200)
+        });
+        assert_eq!(counters.get(Counter::FramesDropped), dropped);
 
         // What was taken arrives whole and in order, and then it goes on.
         let sent = counters.get(Counter::FramesSent);

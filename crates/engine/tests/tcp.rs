@@ -206,6 +206,31 @@ async fn media_goes_both_ways_over_tcp_and_between_tcp_and_udp() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_frames_that_come_at_once_are_all_sent_on() {
+    const FRAMES: u16 = 400;
+    let (engine, mut events) = start();
+    let room = RoomId::generate();
+    engine.open_room(room);
+    let mut publisher = OverTcp::join(&engine, room, true).await;
+    let mut viewer = OverTcp::join(&engine, room, false).await;
+    let source = Publisher::Participant(publisher.participant);
+    publisher.publish(1);
+    started(&mut events, source).await;
+    engine.set_audience(room, source, MediaKind::Video, to(&[viewer.participant])).await;
+    let mut frames = Vec::new();
+    for seq in 2..2 + FRAMES {
+        let sealed = publisher.connection.seal_rtp(&vp8_packet(seq, 0, true, 30)).expect("seals");
+        frames.extend((sealed.len() as u16).to_be_bytes());
+        frames.extend(sealed);
+    }
+    publisher.stream.as_mut().expect("connected").write_all(&frames).expect("sends");
+    for seq in 2..2 + FRAMES {
+        assert!(viewer.receive_rtp(WAIT).is_some(), "{seq}");
+    }
+    assert_eq!(counter(&engine, "media_rtp_dropped_total"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_dies_leaves_the_peer_and_its_next_one_goes_on_where_it_was() {
     let (engine, mut events) = start();
     let room = RoomId::generate();

@@ -41,6 +41,11 @@ impl<'a> TransportFeedback<'a> {
         })
     }
 
+    /// How many packets it tells of: a few bytes can tell of 65,535, so that it is known before they are read.
+    pub fn statuses(&self) -> usize {
+        self.count
+    }
+
     /// The transport-wide sequence numbers it tells of, in order, each with when it arrived: on the receiver's clock in
     /// units of 250 µs, which wraps. `None` for one that has not come. Ends early where the deltas do.
     pub fn arrivals(self) -> impl Iterator<Item = (u16, Option<u32>)> + 'a {
@@ -142,8 +147,9 @@ mod tests {
             10,
             20,
         ];
-        let told: Vec<_> = TransportFeedback::parse(&body).expect("whole").arrivals().collect();
-        assert_eq!(told.len(), 18);
+        let feedback = TransportFeedback::parse(&body).expect("whole");
+        let told: Vec<_> = feedback.arrivals().collect();
+        assert_eq!((told.len(), feedback.statuses()), (18, 18));
         assert_eq!(told[..4], [(65_535, Some(513)), (0, Some(513)), (1, Some(768)), (2, Some(771))]);
         assert_eq!((told[4], told[17]), ((3, Some(781)), (16, Some(801))));
         assert!(told[5..17].iter().all(|(_, arrival)| arrival.is_none()));

@@ -154,4 +154,10 @@ impl Slot {
     pub(crate) fn offered(&self, codec: Codec) -> Option<&OfferedCodec> {
         self.codecs.iter().find(|offered| offered.codec == codec)
     }
+
+    /// The payload type of its retransmissions, if the peer tells which of them arrive.
+    pub(crate) fn padding_payload_type(&self) -> Option<u8> {
+        self.transport_cc?;
+        self.codecs.iter().find_map(|codec| codec.rtx_payload_type)
+    }
 }

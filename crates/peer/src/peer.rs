@@ -5,6 +5,8 @@ mod negotiate;
 mod outgoing;
 #[cfg(test)]
 mod restart_tests;
+#[cfg(test)]
+mod telling_tests;
 
 pub use outgoing::{Estimate, Outgoing};
 
@@ -48,6 +50,8 @@ const CNAME: &str = "hewei";
 const PACKETS_A_SECOND: u32 = 4_000;
 /// RTCP compounds a peer may send in a second: feedback every 20 ms for eight streams.
 const COMPOUNDS_A_SECOND: u32 = 400;
+/// Packets a peer may tell of in a second: eight times what it is ever sent. A feedback of 36 bytes can tell of 65,535.
+const STATUSES_A_SECOND: u32 = 32_768;
 /// Transmits waiting at a time: the largest DTLS flight is four datagrams.
 const TRANSMITS_MAX: usize = 32;
 
@@ -195,6 +199,7 @@ pub struct Peer {
     publications: u32,
     packets: Budget,
     compounds: Budget,
+    statuses: Budget,
     started: Instant,
     events: VecDeque<Event>,
     transmits: VecDeque<Transmit>,
@@ -226,6 +231,7 @@ impl Peer {
             publications: 0,
             packets: Budget::new(PACKETS_A_SECOND, now),
             compounds: Budget::new(COMPOUNDS_A_SECOND, now),
+            statuses: Budget::new(STATUSES_A_SECOND, now),
             started: now,
             events: VecDeque::with_capacity(4),
             transmits: VecDeque::with_capacity(4),
@@ -329,7 +335,7 @@ impl Peer {
         let header = rtp::Header::parse(packet).map_err(|_| Refused::Unauthentic)?;
         let len = security.opener.open_rtp(packet, header.len, header.ssrc, header.seq)?;
         self.heard(now, from);
-        if !self.packets.take(now) {
+        if !self.packets.take(now, 1) {
             return Err(Refused::TooMany);
         }
         self.opened_rtp(now, header, &mut packet[..len], each).ok_or(Refused::Unexpected)
@@ -402,7 +408,8 @@ impl Peer {
     /// Opens an SRTCP compound in place and tells what it asks.
     ///
     /// # Errors
-    /// What is refused changes nothing.
+    /// What is refused changes nothing, but for a compound that tells of more packets than it may: that is read up to
+    /// there.
     pub fn receive_rtcp(
         &mut self,
         now: Instant,
@@ -413,7 +420,7 @@ impl Peer {
         let security = self.security.as_mut().filter(|_| !self.over).ok_or(Refused::NotConnected)?;
         let len = security.opener.open_rtcp(packet)?;
         self.heard(now, from);
-        if !self.compounds.take(now) {
+        if !self.compounds.take(now, 1) {
             return Err(Refused::TooMany);
         }
         for packet in rtcp::packets(&packet[..len]) {
@@ -436,6 +443,9 @@ impl Peer {
                 }
                 rtcp::Packet::TransportFeedback(feedback) => {
                     if let Some(bandwidth) = &mut self.bandwidth {
+                        if !self.statuses.take(now, feedback.statuses() as u32) {
+                            return Err(Refused::TooMany);
+                        }
                         bandwidth.feedback(now, feedback);
                     }
                 }
@@ -573,7 +583,7 @@ impl Peer {
             }
             _ => None,
         });
-        let bandwidth = self.bandwidth.as_ref().and_then(|bandwidth| bandwidth.poll_timeout());
+        let bandwidth = self.limited().and_then(|bandwidth| bandwidth.poll_timeout());
         [Some(self.consent_until), self.dtls.poll_timeout(), self.transport_due, self.report_due, bandwidth]
             .into_iter()
             .flatten()
@@ -641,7 +651,7 @@ impl Peer {
     }
 }
 
-/// Packets that may still come within this second.
+/// What may still come within this second.
 struct Budget {
     most: u32,
     left: u32,
@@ -653,12 +663,12 @@ impl Budget {
         Self { most, left: most, since: now }
     }
 
-    fn take(&mut self, now: Instant) -> bool {
+    fn take(&mut self, now: Instant, count: u32) -> bool {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
             *self = Budget::new(self.most, now);
         }
-        let granted = self.left > 0;
-        self.left -= u32::from(granted);
-        granted
+        let left = self.left.checked_sub(count);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
     }
 }

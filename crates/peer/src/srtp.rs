@@ -18,8 +18,10 @@ pub const RTCP_OVERHEAD_MAX: usize = 20;
 const TAG_LEN_GCM: usize = 16;
 const TAG_LEN_CM: usize = 10;
 const RTCP_HEADER_LEN: usize = 8;
-/// Streams a peer may send at a time; a stranger cannot open more, for a stream counts once it authenticates.
-const STREAMS_MAX: usize = 128;
+/// Streams a peer may send in its life; a stranger cannot open more, for a stream counts once it authenticates. Three
+/// layers of a picture with their retransmissions, sixty-four times over: each time a camera is turned on or another is
+/// chosen, its streams are new ones.
+const STREAMS_MAX: usize = 64 * 6;
 
 /// An SRTP protection profile (RFC 5764 §4.1.2, RFC 7714 §14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,10 +10,13 @@ use hewei_model::{Audience, Codec, MediaKind, ParticipantId, Publisher, TrackId}
 
 use crate::{
     layers::LAYERS_MAX,
-    source::{ClockPoint, Incoming, Layer, PENDING_MAX, Pending, Route, Source, SourceKey},
+    source::{ClockPoint, Incoming, PENDING_MAX, Pending, Route, Source, SourceKey},
     subscriber::{Fill, Outgoing, Playing, Slot, SlotId, SlotOffer, Subscriber, SubscriberKey, VIEW_MAX},
 };
 
+/// Sound of one source counts for so much at the most, in bits a second: far more than a voice takes, so that nobody who
+/// sends more than that leaves the others without a picture.
+const SOUND_MAX: u64 = 512_000;
 /// While a slot waits for a keyframe it is asked for this often.
 const KEYFRAME_AGAIN: Duration = Duration::from_secs(1);
 
@@ -36,13 +39,13 @@ pub enum Output {
 /// Sends what came of one layer into one slot. Whether the slot waits for a keyframe of it.
 fn send_layer(
     now: Instant,
-    codec: Codec,
-    layer: &Layer,
+    source: &Source,
     at: usize,
     route: &Route,
     slot: &mut Slot,
     send: &mut impl FnMut(Outgoing<'_>),
 ) -> bool {
+    let (codec, layer) = (source.codec, &source.layers[at]);
     let mut waits = false;
     for pending in &layer.pending {
         let kept = layer.history.get(pending.seq).filter(|kept| kept.at >= slot.since[at]);
@@ -52,11 +55,11 @@ fn send_layer(
         }
         if slot.running() != Some(at) {
             // A slot in which nothing plays begins with a lower layer if that is what comes first.
-            if at != slot.target && (slot.rewriter.is_running() || at > slot.target) {
+            if at != slot.target && (slot.rewriter.is_running() || !source.is_below(at, slot.target)) {
                 continue;
             }
             if !kept.keyframe {
-                waits |= at == slot.target;
+                waits |= at == slot.target || source.stand_in(now, slot.target) == Some(at);
                 continue;
             }
             slot.rewriter.start(now, pending.seq, kept.timestamp, codec.clock_rate_hz());
@@ -158,7 +161,18 @@ impl Room {
         let Some(subscriber) = self.subscribers.get_mut(&key.0) else { return };
         subscriber.ready = true;
         let playing = subscriber.slots.iter().filter(|slot| slot.offer.kind == MediaKind::Video);
-        self.keyframes_wanted.extend(playing.filter_map(|slot| Some((slot.playing?, slot.target))));
+        let playing: Vec<_> = playing.filter_map(|slot| Some((slot.playing?, slot.target))).collect();
+        for (source, target) in playing {
+            self.want_keyframe(source, target);
+        }
+    }
+
+    /// Has a slot begin in which this layer shall play: asks for a keyframe of it, and while it does not come, of what
+    /// can stand in for it.
+    fn want_keyframe(&mut self, key: SourceKey, target: usize) {
+        let stand_in = self.now.and_then(|now| self.sources.get(&key.0)?.stand_in(now, target));
+        self.keyframes_wanted.push_back((key, target));
+        self.keyframes_wanted.extend(stand_in.map(|layer| (key, layer)));
     }
 
     /// Takes a subscriber away.
@@ -217,14 +231,14 @@ impl Room {
     }
 
     /// Sets who may receive one kind of one publisher. In effect on return: no packet that is routed later goes
-    /// to anybody else, retransmissions included. Who goes to nobody leaves nothing behind, so that a room may stay open
-    /// however many come and go.
+    /// to anybody else, retransmissions included.
     pub fn set_audience(&mut self, publisher: Publisher, kind: MediaKind, audience: Audience) {
         for source in self.sources.values_mut() {
             if source.publisher == publisher && source.kind() == kind {
                 source.recorded = audience.recorder;
             }
         }
+        // What is not there is for nobody, so that nothing is left of who has left.
         if audience == Audience::nobody() {
             self.audiences.remove(&(publisher, kind));
         } else {
@@ -233,7 +247,7 @@ impl Room {
         self.replan();
     }
 
-    /// Who may receive one kind of one publisher; `None` is nobody.
+    /// Who may receive one kind of one publisher; `None` when nobody may.
     pub fn audience(&self, publisher: Publisher, kind: MediaKind) -> Option<&Audience> {
         self.audiences.get(&(publisher, kind))
     }
@@ -319,7 +333,7 @@ impl Room {
                     let plays =
                         |slot: &&mut Slot| slot.playing == Some(SourceKey(key)) && !slot.holding.is_held();
                     let Some(slot) = slot.filter(plays) else { continue };
-                    waits |= send_layer(now, source.codec, &source.layers[at], at, route, slot, &mut send);
+                    waits |= send_layer(now, source, at, route, slot, &mut send);
                 }
                 let layer = &mut source.layers[at];
                 layer.pending.clear();
@@ -372,7 +386,9 @@ impl Room {
         let sound: u64 = subscriber
             .slots
             .iter()
-            .filter_map(|slot| Some(source_of(slot, MediaKind::Audio)?.ladder(now).lowest().bits))
+            .filter_map(|slot| {
+                Some(source_of(slot, MediaKind::Audio)?.ladder(now).lowest().bits.min(SOUND_MAX))
+            })
             .sum();
         let (mut left, mut all, mut changed) = (bits_per_second.saturating_sub(sound), sound, false);
         for at in 0..subscriber.slots.len() {
@@ -386,7 +402,10 @@ impl Room {
                 if slot.holding.is_held() {
                     slot.rewriter.stop();
                 } else {
-                    self.keyframes_wanted.extend(slot.playing.map(|source| (source, slot.target)));
+                    let stand_in = source.stand_in(now, slot.target);
+                    let layers = std::iter::once(slot.target).chain(stand_in);
+                    let wanted = layers.filter_map(|layer| Some((slot.playing?, layer)));
+                    self.keyframes_wanted.extend(wanted);
                 }
             }
             if !slot.holding.is_held() {
@@ -431,6 +450,13 @@ impl Room {
         source.review(now, taken)
     }
 
+    /// Has the next [`Room::review_layers`] of a source tell its publisher once more: what it was told may not have come.
+    pub fn retell_layers(&mut self, key: SourceKey) {
+        if let Some(source) = self.sources.get_mut(&key.0) {
+            source.retell = true;
+        }
+    }
+
     /// Whether a packet that is about to be taken in is for the recorder, which takes one layer of each source.
     /// [`Room::is_recorded`] is asked apart from this.
     pub fn records(&mut self, now: Instant, key: SourceKey, layer: usize, payload: &[u8]) -> bool {
@@ -441,6 +467,12 @@ impl Room {
     pub fn recorder_layers(&self, now: Instant, key: SourceKey) -> (usize, usize) {
         let source = self.sources.get(&key.0);
         source.map_or((0, 0), |source| (source.recorder_takes(), source.recorder_wants(now)))
+    }
+
+    /// The layer of a source of which the recorder lacks a keyframe, to go on with it: what it took before comes no more,
+    /// or a larger one does.
+    pub fn recorder_lacks(&self, now: Instant, key: SourceKey) -> Option<usize> {
+        self.sources.get(&key.0)?.recorder_lacks(now)
     }
 
     /// Learns the publisher's clocks from a sender report.
@@ -556,7 +588,8 @@ impl Room {
                 slot.target = source.first_layer(self.now, tile);
                 changed = true;
                 if source.kind() == MediaKind::Video {
-                    self.keyframes_wanted.push_back((SourceKey(source_key), slot.target));
+                    let target = slot.target;
+                    self.want_keyframe(SourceKey(source_key), target);
                 }
             }
         }

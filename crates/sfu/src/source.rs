@@ -128,6 +128,8 @@ pub(crate) struct Source {
     /// The order in which sources came, which is the order in which slots are filled.
     pub(crate) order: u64,
     pub(crate) recorded: bool,
+    /// The publisher is to be told again which layers somebody takes.
+    pub(crate) retell: bool,
     pub(crate) routes: Vec<Route>,
     /// In the order of the offer.
     pub(crate) layers: Vec<Layer>,
@@ -148,6 +150,7 @@ impl Source {
             codec,
             order,
             recorded: false,
+            retell: false,
             routes: Vec::new(),
             // A lower layer needs less for as long.
             layers: (1..=layers).map(|at| Layer::new(capacity >> u32::from(at < layers))).collect(),
@@ -202,6 +205,25 @@ impl Source {
         ladder.rungs()[ladder.fitting(ladder.highest_for(tile), FIRST)].layer
     }
 
+    /// By the height of its picture; of those of which it is not known, by the order of the offer.
+    fn rank(&self, at: usize) -> (u16, usize) {
+        (self.height(at), at)
+    }
+
+    /// The layer with which a slot begins in which `target` shall play and does not come: the smallest that comes.
+    pub(crate) fn stand_in(&self, now: Instant, target: usize) -> Option<usize> {
+        if self.layers.get(target).is_none_or(|layer| layer.flows(now)) {
+            return None;
+        }
+        let flowing = (0..self.layers.len()).filter(|at| self.layers[*at].flows(now));
+        flowing.min_by_key(|at| self.rank(*at)).filter(|at| self.is_below(*at, target))
+    }
+
+    /// Whether one layer is of a smaller picture than another.
+    pub(crate) fn is_below(&self, at: usize, other: usize) -> bool {
+        self.rank(at) < self.rank(other)
+    }
+
     /// Whether a packet is for the recorder, which takes the largest picture that comes. It goes from one layer to another
     /// at a keyframe: up when it has taken the lower one for so long that a new epoch may begin, down when what it took
     /// comes no more.
@@ -216,8 +238,7 @@ impl Source {
         let goes = match taken {
             None => true,
             Some((layer, since)) if self.layers[layer].flows(now) => {
-                (self.height(at), at) > (self.height(layer), layer)
-                    && now.saturating_duration_since(since) >= RECORDER_STAYS
+                self.is_below(layer, at) && now.saturating_duration_since(since) >= RECORDER_STAYS
             }
             Some((_, since)) => now.saturating_duration_since(since) >= RECORDER_STAYS,
         };
@@ -228,10 +249,29 @@ impl Source {
         goes
     }
 
-    /// The layer of which the recorder needs a keyframe: the one it should take.
+    /// The layer of which the recorder needs a keyframe: the one it should take. That is the largest that comes; while
+    /// none does, the largest that would.
     pub(crate) fn recorder_wants(&self, now: Instant) -> usize {
+        if let Some(largest) = self.largest_that_flows(now) {
+            return largest;
+        }
         let ladder = self.ladder(now);
         ladder.rungs().last().map_or(0, |rung| rung.layer)
+    }
+
+    fn largest_that_flows(&self, now: Instant) -> Option<usize> {
+        let flowing = (0..self.layers.len()).filter(|at| self.layers[*at].flows(now));
+        flowing.max_by_key(|at| self.rank(*at))
+    }
+
+    /// The layer with a keyframe of which the recorder would go on at once: it comes, and is not the one that the recorder
+    /// takes.
+    pub(crate) fn recorder_lacks(&self, now: Instant) -> Option<usize> {
+        let largest = self.largest_that_flows(now).filter(|_| self.is_simulcast())?;
+        let may_go = self.recorder_takes.is_none_or(|(taken, since)| {
+            taken != largest && now.saturating_duration_since(since) >= RECORDER_STAYS
+        });
+        may_go.then_some(largest)
     }
 
     /// The layer that the recorder takes.
@@ -245,16 +285,20 @@ impl Source {
         now: Instant,
         mut taken: [bool; LAYERS_MAX],
     ) -> Option<[bool; LAYERS_MAX]> {
-        let order = |at: usize| (self.height(at), at);
+        let order = |at: usize| self.rank(at);
         let all = 0..self.layers.len();
         // The lowest always comes, so that whoever joins has a picture at once.
         if let Some(lowest) = all.clone().min_by_key(|at| order(*at)) {
             taken[lowest] = true;
         }
-        if let Some(highest) = all.max_by_key(|at| order(*at)).filter(|_| self.recorded) {
-            taken[highest] = true;
+        if self.recorded {
+            // The largest, and while the publisher cannot send that, the largest that it can.
+            let to_be_had = all.clone().filter(|at| self.layers[*at].is_to_be_had(now));
+            for layer in [all.max_by_key(|at| order(*at)), to_be_had.max_by_key(|at| order(*at))] {
+                layer.into_iter().for_each(|layer| taken[layer] = true);
+            }
         }
-        let mut changed = false;
+        let mut changed = std::mem::take(&mut self.retell);
         for (layer, taken) in self.layers.iter_mut().zip(&mut taken) {
             if *taken {
                 layer.untaken_since = None;

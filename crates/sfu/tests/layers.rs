@@ -292,3 +292,77 @@ fn what_nobody_takes_need_not_be_sent_until_somebody_does() {
     let came = story.runs(2 * SECOND, &wide);
     assert_eq!([last(&came[0]), last(&came[1])], [2, 0]);
 }
+
+#[test]
+fn who_joins_while_the_larger_layers_are_paused_begins_with_what_comes() {
+    let mut story = Story::new(2);
+    let (me, participants) = (ParticipantId::from_u128(2), [1, 2].map(ParticipantId::from_u128).into());
+    story.room.set_audience(story.publisher, MediaKind::Video, Audience { participants, recorder: false });
+    story.room.remove_subscriber(SubscriberKey(1));
+    story.draws(0, 90);
+    story.runs(3 * SECOND, &[WIDE]);
+    story.room.review_layers(story.now, story.source);
+    story.runs(6 * SECOND, &[WIDE]);
+    assert_eq!(story.room.review_layers(story.now, story.source), Some([true, false, false]));
+    story.sent = [true, false, false];
+    story.runs(3 * SECOND, &[WIDE]);
+
+    let key = SubscriberKey(1);
+    story.room.add_subscriber(key, me, Fill::Follow);
+    let offer = SlotOffer { id: SLOT, kind: MediaKind::Video, codecs: vec![Codec::Vp8] };
+    story.room.set_slots(key, vec![offer], |_| 7);
+    story.room.set_ready(key);
+    let came = story.runs(SECOND / 4, &[WIDE; 2]).remove(1);
+    assert!(came.iter().all(|came| came.layer == 0) && came[0].keyframe, "{came:?}");
+    assert_eq!(story.room.layers_of(key, SLOT), Some((Some(0), 2)), "and waits for what it shall have");
+    assert_eq!(story.room.review_layers(story.now, story.source), Some([true, false, true]));
+    story.sent[2] = true;
+    assert_eq!(last(&story.runs(SECOND, &[WIDE; 2])[1]), 2);
+}
+
+#[test]
+fn the_recorder_goes_on_with_what_comes_when_its_layer_stops() {
+    let mut story = Story::new(1);
+    story.draws(0, 90);
+    // Keyframes come only when somebody asks.
+    let go_on = |story: &mut Story, time: Duration| {
+        let until = story.now + time;
+        while story.now < until {
+            if let Some(layer) = story.room.recorder_lacks(story.now, story.source) {
+                story.asked[layer] = story.asked[layer].min(2);
+            }
+            story.runs(SECOND / 5, &[WIDE]);
+        }
+    };
+    let review = |story: &mut Story| story.room.review_layers(story.now, story.source);
+    go_on(&mut story, 3 * SECOND);
+    assert_eq!(review(&mut story), None);
+    go_on(&mut story, 6 * SECOND);
+    assert_eq!(review(&mut story), Some([true, false, true]));
+    story.sent = [true, false, true];
+    go_on(&mut story, 3 * SECOND);
+    assert_eq!(story.recorded.last().unwrap().0, 2);
+    assert_eq!(story.room.recorder_lacks(story.now, story.source), None);
+
+    story.sent[2] = false;
+    go_on(&mut story, 3 * SECOND);
+    assert_eq!(story.recorded.last().unwrap().0, 0, "there is no other");
+    assert_eq!(review(&mut story), Some([true, true, true]), "but there could be");
+    story.sent[1] = true;
+    go_on(&mut story, 4 * SECOND);
+    assert_eq!(story.recorded.last().unwrap().0, 1);
+}
+
+#[test]
+fn a_publisher_is_told_again_when_what_it_was_told_may_be_lost() {
+    let mut story = Story::new(1);
+    let review = |story: &mut Story| story.room.review_layers(story.now, story.source);
+    story.draws(0, 90);
+    story.runs(SECOND, &[WIDE]);
+    review(&mut story);
+    story.runs(6 * SECOND, &[WIDE]);
+    let told = review(&mut story);
+    assert_eq!((told, review(&mut story)), (Some([true, false, true]), None));
+    story.room.retell_layers(story.source);
+    assert_eq!((review(&mut story), review(&mut story)), (told, None));
+}

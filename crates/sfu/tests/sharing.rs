@@ -12,6 +12,8 @@ const FRAME: Duration = Duration::from_millis(20);
 /// 50 packets a second: 400 kbit/s.
 const PICTURE: usize = 1_000;
 const SOUND: usize = 100;
+/// Two megabits a second of it.
+const LOUD: usize = 5_000;
 
 struct Story {
     room: Room,
@@ -19,6 +21,7 @@ struct Story {
     sources: Vec<(SourceKey, Codec)>,
     seq: u64,
     keyframe: bool,
+    sound: usize,
 }
 
 impl Story {
@@ -39,7 +42,7 @@ impl Story {
         let offer = |id, codec: Codec| SlotOffer { id: SlotId(id), kind: codec.kind(), codecs: vec![codec] };
         room.set_slots(ME, vec![offer(0, Codec::Opus), offer(1, Codec::Vp8), offer(2, Codec::Vp8)], |_| 1);
         room.set_ready(ME);
-        Self { room, now: Instant::now(), sources, seq: 70_000, keyframe: true }
+        Self { room, now: Instant::now(), sources, seq: 70_000, keyframe: true, sound: SOUND }
     }
 
     /// What came in each slot in so much time with so many bits a second.
@@ -50,7 +53,7 @@ impl Story {
             self.now += FRAME;
             self.seq += 1;
             for (source, codec) in &self.sources {
-                let mut payload = vec![0x78; SOUND];
+                let mut payload = vec![0x78; self.sound];
                 if codec.kind() == MediaKind::Video {
                     payload = vec![0x11; PICTURE];
                     let head = [0x10, u8::from(!self.keyframe), 0x02, 0x00, 0x9d, 0x01, 0x2a, 64, 0, 64, 0];
@@ -109,6 +112,15 @@ fn the_last_picture_is_held_back_and_comes_back() {
     assert!(story.sources[1..].iter().all(|(source, _)| wanted.contains(source)), "{wanted:?}");
     story.keyframe = true;
     assert_eq!(story.runs(second, 5_000_000), [50; 3]);
+}
+
+#[test]
+fn sound_that_is_far_too_much_darkens_no_picture() {
+    let mut story = Story::new();
+    let second = Duration::from_secs(1);
+    story.sound = LOUD;
+    assert_eq!(story.runs(6 * second, 1_500_000), [300; 3]);
+    assert!(story.held().is_empty());
 }
 
 #[test]

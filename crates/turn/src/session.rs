@@ -88,8 +88,9 @@ pub enum Outcome<'a> {
     Refused(u16, Vec<u8>),
     /// Give this to the peer.
     Relay(&'a [u8]),
-    /// An allocation is asked for, by somebody with this name who may: open a relay and say so by
-    /// [`Session::allocated`], or refuse by [`Session::not_allocated`].
+    /// An allocation is asked for, by the seat with this name, which may: open a relay and say so by
+    /// [`Session::allocated`], or refuse by [`Session::not_allocated`]. Whatever credentials a seat was handed, its name
+    /// is the same.
     Allocate(String),
     /// The allocation has ended; send this back.
     Ended(Vec<u8>),
@@ -277,7 +278,8 @@ impl Session {
                 None => {
                     let transaction = message.transaction();
                     self.asking = Some(Asking { username: username.to_owned(), key, transaction });
-                    Outcome::Allocate(username.to_owned())
+                    let seat = username.split_once(':').map_or(username, |(_, seat)| seat);
+                    Outcome::Allocate(seat.to_owned())
                 }
             },
             (ALLOCATE, Some(_)) | (_, None) => refuse(437),
@@ -506,8 +508,8 @@ mod tests {
             let (bytes, code) = match self.session.receive(&self.server, self.now, self.unix, &request) {
                 Outcome::Reply(bytes) | Outcome::Ended(bytes) => (bytes, 0),
                 Outcome::Refused(code, bytes) => (bytes, code),
-                Outcome::Allocate(username) => {
-                    assert_eq!(username, self.credentials.username);
+                Outcome::Allocate(seat) => {
+                    assert_eq!(seat, "seat", "whenever its credentials end");
                     (self.session.allocated(self.now, ([127, 0, 0, 1], 5_000).into()), 0)
                 }
                 other => panic!("{other:?}"),
@@ -587,6 +589,9 @@ mod tests {
 
         let reply = world.asks(ALLOCATE, true, &[(TRANSPORT.0, TRANSPORT.1.to_vec())]);
         assert_eq!(reply.code, 0);
+        let mut later = World::new();
+        later.credentials = later.server.secret.issue(UNIX + 7_200, "seat");
+        assert_eq!(later.asks(ALLOCATE, true, &[(TRANSPORT.0, TRANSPORT.1.to_vec())]).code, 0);
         let mut mapped = XorMappedAddress::default();
         mapped.get_from(&reply.message).expect("told");
         assert_eq!(SocketAddr::new(mapped.ip, mapped.port), client());

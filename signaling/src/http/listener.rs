@@ -326,7 +326,7 @@ mod tests {
             .with_root_certificates(roots)
             .with_no_client_auth();
 
-        let shares = Shares::new(1_024, Arc::default());
+        let shares = Shares::new(1_024, 0, Arc::default());
         let (_, stranger) = shares.next().await.expect("a permit");
         let peer = SocketAddr::from(([192, 0, 2, 1], 5_000));
         let place = shares.place(peer.ip(), stranger).expect("a place");

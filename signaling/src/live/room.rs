@@ -39,6 +39,7 @@ use super::{
     http_session::{Ask, Said},
     inbox::Inbox,
     outbox::Outbox,
+    rate::Rate,
     shared::Shared,
 };
 use crate::{auth::Claims, problem::Problem};
@@ -58,6 +59,9 @@ const AWAY_LISTED: Duration = Duration::from_secs(60);
 const EMPTY_SESSION: Duration = Duration::from_secs(300);
 /// A room without a session is closed when nobody has been there for so long.
 const EMPTY_ROOM: Duration = Duration::from_secs(2);
+/// How often one token may come in: a page that tries again, and a few others with the same link. Each time costs a row of
+/// the audit log.
+const ENTRIES: (u32, Duration) = (10, Duration::from_secs(10));
 /// A WHIP or WHEP client that has no media connection after this is given up.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// The media of a browser whose socket broke go on for so long: it comes back on another, with an ICE restart.
@@ -200,6 +204,8 @@ struct Room {
     /// Owners whom the mediator sent out in this session. They hold no seat that was let in, and none of their
     /// connections comes in without the mediator's leave, whatever the role.
     removed: BTreeSet<ParticipantId>,
+    /// How often who came lately may come again; forgotten once it is as often as at first.
+    entries: BTreeMap<ParticipantId, Rate>,
     session: Option<Session>,
     /// What the database holds of it.
     kept: Kept,
@@ -241,6 +247,7 @@ impl Room {
             gauges: Arc::default(),
             seats: Vec::new(),
             removed: BTreeSet::new(),
+            entries: BTreeMap::new(),
             session: None,
             kept: Kept::default(),
             in_effect: BTreeMap::new(),
@@ -344,6 +351,7 @@ impl Room {
                 seat.listed = false;
             }
         }
+        self.entries.retain(|_, rate| !rate.is_full(now));
         // Who never was let in has nothing to come back to.
         self.seats.retain(|seat| seat.listed || seat.admitted);
 

@@ -167,6 +167,8 @@ impl Shard {
                 _ => None,
             })
             .collect();
+        // Who was away may not have heard which layers somebody takes.
+        stays.iter().for_each(|published| room_entry.room.retell_layers(published.source));
         entry.published = stays;
         let random = &self.random;
         room_entry.room.set_slots(subscriber, slots, |_| random_u32(random) as u16);
@@ -271,7 +273,7 @@ impl Shard {
         }
         let Some(entry) = self.state.peers[index as usize].as_mut() else { return true };
         if !entry.paths.contains(&path) {
-            self.door.check_passed(path.address.ip());
+            self.door.check_passed(path.address);
             if entry.paths.len() == PATHS_MAX {
                 // Never the path in use: a check can be a copy, and copies from many ports would push it out.
                 let in_use = entry.peer.remote();
@@ -403,7 +405,7 @@ impl Shard {
             }
             let Some(out) = room.room.sent(now, subscriber, SlotId(media.0), *seq) else { continue };
             let peer = &mut entry.peer;
-            self.egress.datagram(&self.socket, &self.counters, to, |room| {
+            self.egress.media(&self.socket, &self.counters, to, |room| {
                 peer.seal_rtx(now, *media, *seq, &on_the_wire(&out), room)
             });
             self.counters.add(Counter::Retransmissions, 1);
@@ -451,6 +453,10 @@ impl Shard {
         let Some(room) = rooms[entry.room].as_mut() else { return };
         let mut events = Vec::new();
         for published in &entry.published {
+            // What was recorded comes no more, and who watches needs no keyframe of what does.
+            if let Some(layer) = room.tap_lacks(now, published.source) {
+                entry.peer.request_keyframe(published.media, layer);
+            }
             let Some(taken) = room.room.review_layers(now, published.source) else { continue };
             let Some(publication) = entry.peer.publication(published.media) else { continue };
             let taken = (0..publication.layers()).filter(|layer| taken[*layer]);
@@ -479,7 +485,7 @@ impl Shard {
         let Some(to) = entry.peer.remote() else { return };
         let peer = &mut entry.peer;
         for _ in 0..peer.padding_due(now).min(PADDING_MAX) {
-            self.egress.datagram(&self.socket, &self.counters, to, |room| peer.seal_padding(now, room));
+            self.egress.media(&self.socket, &self.counters, to, |room| peer.seal_padding(now, room));
             self.counters.add(Counter::PaddingSent, 1);
         }
     }

@@ -181,7 +181,9 @@ impl RoomEntry {
         counters.add(Counter::RtpReceived, 1);
         self.dirty = true;
         let incoming = Incoming { seq, timestamp: header.timestamp, marker: header.marker, payload };
-        self.room.ingest(source, layer, incoming);
+        if !self.room.ingest(source, layer, incoming) {
+            counters.add(Counter::RtpDropped, 1);
+        }
     }
 
     pub(super) fn sender_report(
@@ -319,7 +321,7 @@ impl RoomEntry {
             if let Some(entry) = peer
                 && let Some(to) = entry.peer.remote()
             {
-                egress.datagram(socket, counters, to, |room| {
+                egress.media(socket, counters, to, |room| {
                     entry.peer.seal_rtp(now, MediaIndex(out.slot.0), out.index, &on_the_wire(&out), room)
                 });
             }
@@ -380,6 +382,12 @@ impl RoomEntry {
         if taken != wanted {
             self.request_keyframe(source, taken, peers);
         }
+    }
+
+    /// The layer of a source of which the tap lacks a keyframe.
+    pub(super) fn tap_lacks(&self, now: Instant, source: SourceKey) -> Option<usize> {
+        self.sources.get(&source).filter(|entry| entry.tapped)?;
+        self.room.recorder_lacks(now, source)
     }
 
     /// Asks the publisher for a keyframe of a layer. A camera cannot be asked.

@@ -34,6 +34,9 @@ const IDLE: Duration = Duration::from_millis(500);
 const FEED_BATCH: usize = 48;
 /// How often the system is asked what it dropped.
 const OVERFLOW_EVERY: Duration = Duration::from_millis(250);
+/// Frames of one connection taken in before the rooms send on what they brought: one read can bring hundreds, and a room
+/// keeps no more than 64 packets of one stream until then. With RED each may bring several.
+const FRAMES_BATCH: usize = 16;
 /// Receive calls at one turn, before timers and commands have their turn.
 const RECEIVE_ROUNDS: usize = 4;
 
@@ -88,6 +91,7 @@ impl Shard {
         events: mpsc::Sender<Event>,
         directory: Arc<Directory>,
     ) -> Self {
+        let door = Door::new(Instant::now(), config.bind);
         Self {
             index: parts.index,
             config,
@@ -99,7 +103,7 @@ impl Shard {
             directory,
             random: SystemRandom::new(),
             state: State::default(),
-            door: Door::new(Instant::now()),
+            door,
             waker: parts.waker,
             commands: parts.commands,
             events,
@@ -226,10 +230,15 @@ impl Shard {
             let Some(id) = watched.seen(at).map(StreamId) else { continue };
             let now = Instant::now();
             self.egress.streams.read(id);
+            let mut frames = 0;
             while let Some((peer, path, len)) =
                 self.egress.streams.next_frame(id, &self.counters, &mut buffer)
             {
                 self.frame(now, path, peer, &mut buffer[..len]);
+                frames += 1;
+                if frames % FRAMES_BATCH == 0 {
+                    self.flush_rooms(now);
+                }
             }
             self.flush_rooms(now);
         }
@@ -288,7 +297,7 @@ impl Shard {
     fn admits_check(&mut self, now: Instant, from: SocketAddr) -> bool {
         self.state.by_address.contains_key(&from)
             || self.directory.addresses.contains_key(&from)
-            || self.door.admit_check(now, from.ip())
+            || self.door.admit_check(now, from)
     }
 
     fn forward(&mut self, from: SocketAddr, datagram: &[u8], stray: bool) {

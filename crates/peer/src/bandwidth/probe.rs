@@ -12,6 +12,9 @@ const PACKET_BYTES: f64 = 290.0;
 const STEP: f64 = 2.0;
 /// It is over when so much of it was told of.
 const TOLD: f64 = 0.8;
+/// A train of which less than this share went out, or which was over in less than this share of its time, shows nothing:
+/// a busy moment sent it late and all at once.
+const WHOLE: f64 = 0.5;
 /// What was not told of in this time will not be.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between trains: the first soon, each that brought nothing twice as late.
@@ -22,6 +25,8 @@ const SATURATED: f64 = 0.9;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Train {
+    /// What it should be, in bits.
+    meant: f64,
     sent_bytes: u64,
     told_bytes: u64,
     /// Of the first and the last that arrived: when they were sent, and when they came.
@@ -62,7 +67,8 @@ impl Probe {
         match state {
             State::Resting { until } if now >= until && wanted > target => {
                 let rate = wanted.min(STEP * target);
-                let (until, train) = (now + TRAIN, Train::default());
+                let meant = rate * TRAIN.as_secs_f64();
+                let (until, train) = (now + TRAIN, Train { meant, ..Train::default() });
                 self.state = Some(State::Sending { rate, until, at: now, credit: 0.0, train });
                 0
             }
@@ -123,9 +129,14 @@ impl Probe {
             return None;
         }
         let ((first_sent, first_came), (last_sent, last_came)) = (train.first?, train.last?);
+        let span = last_sent.saturating_sub(first_sent);
+        if (train.sent_bytes as f64) * 8.0 < WHOLE * train.meant || span < TRAIN.mul_f64(WHOLE) {
+            self.rest(now, false);
+            return None;
+        }
         let bits = (train.told_bytes - train.first_bytes) as f64 * 8.0;
         let rate = |time: Duration| bits / time.max(Duration::from_millis(1)).as_secs_f64();
-        let sent = rate(last_sent.saturating_sub(first_sent));
+        let sent = rate(span);
         let came = rate(last_came.saturating_sub(first_came));
         let shown = if came < SATURATED * sent { 0.95 * came } else { sent.min(came) };
         self.rest(now, came >= SATURATED * sent);
@@ -137,5 +148,46 @@ impl Probe {
         // After one that went through, the next may follow at once.
         let pause = if more_went_through { Duration::ZERO } else { self.pause };
         self.state = Some(State::Resting { until: now + pause });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A train whose padding is asked for at these times, in milliseconds since it began, and arrives as it was sent. Gives
+    /// what it showed.
+    fn shows(looks: &[u64]) -> Option<f64> {
+        let (start, mut probe) = (Instant::now(), Probe::new());
+        assert_eq!(probe.padding_due(start, 1e6, 500e3), 0);
+        let began = start + PAUSE;
+        assert_eq!(probe.padding_due(began, 1e6, 500e3), 0);
+        assert!(probe.is_sending());
+        let mut arrived = Vec::new();
+        for look in looks {
+            let at = Duration::from_millis(*look);
+            for _ in 0..probe.padding_due(began + at, 1e6, 500e3) {
+                probe.sent(290);
+                arrived.push(Packet { at, bytes: 290, probe: true });
+            }
+        }
+        probe.padding_due(began + TRAIN, 1e6, 500e3);
+        assert!(!probe.is_sending());
+        for packet in arrived {
+            probe.told(&packet, packet.at);
+        }
+        let shown = probe.result(began + TRAIN);
+        assert!(shown.is_none() || matches!(probe.state, Some(State::Resting { .. })));
+        shown
+    }
+
+    #[test]
+    fn a_train_that_was_not_sent_as_it_was_meant_shows_nothing() {
+        let whole = shows(&[5, 15, 25, 35, 45, 55, 65, 75, 85, 95]).expect("it shows");
+        assert!((800e3..1.2e6).contains(&whole), "{whole}");
+        assert_eq!(shows(&[]), None);
+        assert_eq!(shows(&[95]), None, "late and all at once");
+        assert_eq!(shows(&[60, 65, 95]), None, "within a third of its time");
+        assert_eq!(shows(&[5, 40]), None, "not half of it");
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// Packets sent within this time are one group: bursts say nothing about a queue.
 const GROUP: Duration = Duration::from_millis(5);
+/// Groups that are held up together for longer are not one: a queue that drains for a second would be a single point.
+const BURST_MAX: Duration = Duration::from_millis(100);
 /// Groups in the regression.
 const WINDOW: usize = 20;
 const SMOOTHING: f64 = 0.9;
@@ -38,7 +40,14 @@ pub(super) enum Usage {
 struct Group {
     first_sent: Duration,
     last_sent: Duration,
+    first_arrival: Duration,
     last_arrival: Duration,
+}
+
+impl Group {
+    fn new(sent: Duration, arrival: Duration) -> Self {
+        Self { first_sent: sent, last_sent: sent, first_arrival: arrival, last_arrival: arrival }
+    }
 }
 
 /// The filter and the detector.
@@ -91,7 +100,7 @@ impl Trend {
     /// Takes a packet that arrived, in the order of sending: both times on steady clocks of their own.
     pub(super) fn packet(&mut self, sent: Duration, arrival: Duration) {
         let Some(group) = &mut self.current else {
-            self.current = Some(Group { first_sent: sent, last_sent: sent, last_arrival: arrival });
+            self.current = Some(Group::new(sent, arrival));
             return;
         };
         if sent < group.first_sent {
@@ -104,7 +113,7 @@ impl Trend {
             let sent_delta = ms(sent) - ms(group.last_sent);
             arrival_delta <= 5.0
                 && arrival_delta - sent_delta < 0.0
-                && arrival.saturating_sub(group.last_arrival) < Duration::from_millis(100)
+                && arrival.saturating_sub(group.first_arrival) < BURST_MAX
         };
         if sent - group.first_sent <= GROUP || burst() {
             group.last_sent = group.last_sent.max(sent);
@@ -112,7 +121,7 @@ impl Trend {
             return;
         }
         let done = *group;
-        self.current = Some(Group { first_sent: sent, last_sent: sent, last_arrival: arrival });
+        self.current = Some(Group::new(sent, arrival));
         if let Some(before) = self.before.replace(done) {
             let sent_ms = ms(done.last_sent) - ms(before.last_sent);
             let arrival_ms = ms(done.last_arrival) - ms(before.last_arrival);
@@ -205,6 +214,16 @@ mod tests {
         assert!(with_growth(100.0).contains(&Usage::Over));
         assert!(with_growth(-30.0).contains(&Usage::Under));
         assert!(!with_growth(-30.0).contains(&Usage::Over));
+    }
+
+    #[test]
+    fn a_queue_that_drains_in_one_burst_is_seen_while_it_does() {
+        let mut trend = Trend::default();
+        for number in 0..300u64 {
+            // Sent over three seconds, and come in 300 ms after them.
+            trend.packet(Duration::from_millis(number * 10), Duration::from_millis(3_000 + number));
+        }
+        assert_eq!(trend.groups, 1, "two hundreds of milliseconds are over");
     }
 
     #[test]

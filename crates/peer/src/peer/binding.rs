@@ -16,9 +16,12 @@ pub(super) fn find(media: &mut [Media], header: &rtp::Header, packet: &[u8]) -> 
     if let Some((at, layer)) = by_ssrc {
         return Some((index(at), layer));
     }
-    let takes = |publication: &Publication| {
+    let is_media = |publication: &Publication| {
         header.payload_type == publication.payload_type
-            || Some(header.payload_type) == publication.rtx_payload_type
+            || publication.red.as_ref().is_some_and(|(payload_type, _)| *payload_type == header.payload_type)
+    };
+    let takes = |publication: &Publication| {
+        is_media(publication) || Some(header.payload_type) == publication.rtx_payload_type
     };
     let carries = |id: Option<u8>, name: &str| {
         id.and_then(|id| header.extension(packet, id)).is_some_and(|said| said == name.as_bytes())
@@ -31,7 +34,7 @@ pub(super) fn find(media: &mut [Media], header: &rtp::Header, packet: &[u8]) -> 
         fitting.next().is_none().then_some(only)
     })?;
     let Use::Publication(publication) = &mut media[at].used else { return None };
-    let is_media = header.payload_type == publication.payload_type;
+    let is_media = is_media(publication);
     let extensions = publication.extensions;
     let named = if is_media { extensions.rid } else { extensions.repaired_rid };
     let layer = publication
@@ -68,11 +71,14 @@ mod tests {
     const RTX: u8 = 97;
 
     fn media() -> Vec<Media> {
-        let offer = Offer::parse(include_str!("../../tests/offers/chromium-layers.sdp")).expect("an offer");
+        media_of(&Offer::parse(include_str!("../../tests/offers/chromium-layers.sdp")).expect("an offer"))
+    }
+
+    fn media_of(offer: &Offer) -> Vec<Media> {
         let ice = Credentials { ufrag: "ours".into(), pwd: "our-password-of-some-length".into() };
         let identity = Identity::generate().expect("generates");
-        let mut peer = Peer::new(Instant::now(), identity, Secrets { ice, first_ssrc: 1 }, &offer);
-        peer.answer(&offer, &[Codec::Vp8, Codec::Opus], |_| 0, false, &[], None).expect("answers");
+        let mut peer = Peer::new(Instant::now(), identity, Secrets { ice, first_ssrc: 1 }, offer);
+        peer.answer(offer, &[Codec::Vp8, Codec::Opus], |_| 0, false, &[], None).expect("answers");
         peer.media
     }
 
@@ -108,6 +114,24 @@ mod tests {
         assert_eq!(layer(&mut media, &packet(VP8, 60, &[])), Some(0));
         assert_eq!(layer(&mut media, &packet(VP8, 80, &[(MID, "1"), (RID, "x")])), None, "not offered");
         assert_eq!(layer(&mut media, &packet(VP8, 80, &[(MID, "1"), (RID, "f")])), None, "taken");
+    }
+
+    #[test]
+    fn sound_that_says_no_ssrc_is_known_whether_it_comes_alone_or_with_repeats() {
+        const OPUS: u8 = 111;
+        const RED: u8 = 63;
+        for (first, then) in [(RED, OPUS), (OPUS, RED)] {
+            let offer = include_str!("../../tests/offers/chromium-156.sdp");
+            let mut offer = Offer::parse(offer).expect("an offer");
+            offer.media[0].ssrc = None;
+            let mut media = media_of(&offer);
+            for payload_type in [first, then] {
+                let packet = packet(payload_type, 50, &[(MID, &offer.media[0].mid)]);
+                let header = rtp::Header::parse(&packet).expect("a packet");
+                assert_eq!(find(&mut media, &header, &packet), Some((MediaIndex(0), 0)), "{payload_type}");
+            }
+            assert_eq!(media[0].streams()[0].ssrc, Some(50));
+        }
     }
 
     #[test]

@@ -46,9 +46,10 @@ pub struct Estimate {
 }
 
 impl Peer {
-    /// What may be sent to this peer. `None` when it tells nothing about what arrives.
+    /// What may be sent to this peer. `None` when it tells nothing about what arrives, or takes no padding: with what is
+    /// too little nobody could ever try whether it has become more.
     pub fn estimate(&self) -> Option<Estimate> {
-        self.bandwidth.as_ref().filter(|bandwidth| bandwidth.was_told()).map(|bandwidth| Estimate {
+        self.limited().filter(|bandwidth| bandwidth.was_told()).map(|bandwidth| Estimate {
             bits_per_second: bandwidth.target(),
             loss: bandwidth.loss(),
             round_trip: bandwidth.round_trip(),
@@ -57,7 +58,7 @@ impl Peer {
 
     /// Whether the peer offered to tell what arrives and has not told anything yet.
     pub fn is_to_tell(&self) -> bool {
-        self.bandwidth.as_ref().is_some_and(|bandwidth| !bandwidth.was_told())
+        self.limited().is_some_and(|bandwidth| !bandwidth.was_told())
     }
 
     /// Writes and seals one packet of a slot into `out`, and returns its length. `index` is the extended outgoing
@@ -141,7 +142,21 @@ impl Peer {
 
     /// Packets of padding to send now by [`Peer::seal_padding`], to try whether more goes through.
     pub fn padding_due(&mut self, now: Instant) -> usize {
-        self.bandwidth.as_mut().map_or(0, |bandwidth| bandwidth.padding_due(now))
+        let padded = self.can_pad();
+        self.bandwidth.as_mut().filter(|_| padded).map_or(0, |bandwidth| bandwidth.padding_due(now))
+    }
+
+    /// The estimate by which the peer is limited.
+    pub(super) fn limited(&self) -> Option<&Bandwidth> {
+        self.bandwidth.as_deref().filter(|_| self.can_pad())
+    }
+
+    /// Whether there is a stream in which padding can go out: the retransmissions of a slot whose packets are told of.
+    fn can_pad(&self) -> bool {
+        self.media.iter().any(|media| match &media.used {
+            Use::Slot(slot) => slot.padding_payload_type().is_some(),
+            _ => false,
+        })
     }
 
     /// Writes and seals a packet of padding alone, among the retransmissions of the first slot that has such.
@@ -150,8 +165,7 @@ impl Peer {
         let (security, bandwidth) = (self.security.as_ref()?, self.bandwidth.as_mut()?);
         let (slot, payload_type) = self.media.iter_mut().find_map(|media| {
             let Use::Slot(slot) = &mut media.used else { return None };
-            slot.transport_cc?;
-            let payload_type = slot.codecs.iter().find_map(|codec| codec.rtx_payload_type)?;
+            let payload_type = slot.padding_payload_type()?;
             Some((slot, payload_type))
         })?;
         let head_len = head_len(slot);

@@ -19,7 +19,7 @@ use rtc_stun::{
 use super::*;
 use crate::srtp::server_contexts;
 
-const CHROMIUM: &str = include_str!("../../tests/offers/chromium-156.sdp");
+pub(super) const CHROMIUM: &str = include_str!("../../tests/offers/chromium-156.sdp");
 const PREFERENCE: [Codec; 2] = [Codec::H264, Codec::Opus];
 const PROFILE: Profile = Profile::AeadAes128Gcm;
 
@@ -27,25 +27,29 @@ fn named(name: &str) -> Credentials {
     Credentials { ufrag: name.to_owned(), pwd: format!("the-password-of-{name}-which-is-long") }
 }
 
-fn address(port: u16) -> Path {
+pub(super) fn address(port: u16) -> Path {
     SocketAddr::from(([192, 0, 2, 7], port)).into()
 }
 
 /// A peer that has answered, and what its browser knows.
-struct World {
-    peer: Peer,
+pub(super) struct World {
+    pub(super) peer: Peer,
     offer: Offer,
-    now: Instant,
+    pub(super) now: Instant,
     local: Credentials,
     /// The browser's keys.
-    sealing: Context,
+    pub(super) sealing: Context,
     opening: Context,
 }
 
 impl World {
     /// Keys are put in place without a handshake: what is asked here is what becomes of them.
     fn connected() -> World {
-        let (now, offer) = (Instant::now(), Offer::parse(CHROMIUM).expect("Chromium's offer"));
+        World::with(Offer::parse(CHROMIUM).expect("Chromium's offer"))
+    }
+
+    pub(super) fn with(offer: Offer) -> World {
+        let now = Instant::now();
         let secrets = Secrets { ice: named("first"), first_ssrc: 1_000 };
         let mut peer = Peer::new(now, Identity::generate().expect("generates"), secrets, &offer);
         peer.answer(&offer, &PREFERENCE, |_| 8, false, &[], None).expect("answers");

@@ -73,6 +73,9 @@ enum Step {
     Move {
         person: u32,
     },
+    Forget {
+        who: Who,
+    },
     /// Packets of some sources, and what happens in the middle of the batch.
     Packets {
         of: Vec<(u32, Vec<Packet>)>,
@@ -209,6 +212,13 @@ impl World {
                     }
                 }
             }
+            Step::Forget { who } => {
+                for kind in KINDS {
+                    self.set_audience(who, kind, Set::default());
+                    self.settle(None);
+                }
+                self.model.sets.retain(|(known, _), _| *known != who);
+            }
             Step::Packets { of, meanwhile } => return self.batch(of, meanwhile, tally),
             Step::Again { sink, slot, seqs } => {
                 for seq in seqs {
@@ -299,12 +309,9 @@ impl World {
 
     fn set_audience(&mut self, who: Who, kind: MediaKind, set: Set) {
         self.room.set_audience(who.publisher(), kind, set.audience());
-        let kept = Some(set.audience()).filter(|audience| *audience != Audience::nobody());
-        assert_eq!(
-            self.room.audience(who.publisher(), kind),
-            kept.as_ref(),
-            "nobody is nothing that is kept"
-        );
+        // Nothing is left of who left.
+        let expected = Some(set.audience()).filter(|audience| *audience != Audience::nobody());
+        assert_eq!(self.room.audience(who.publisher(), kind), expected.as_ref());
         self.model.sets.insert((who, kind), set);
     }
 

@@ -54,9 +54,10 @@ pub struct Place {
 }
 
 impl Shares {
-    /// For a process that may open this many descriptors.
-    pub fn new(descriptors: u64, refusals: Arc<Refusals>) -> Arc<Self> {
-        let most = connections_max(descriptors);
+    /// For a process that may open this many descriptors, of which so many are `kept` for relays of TURN besides what is
+    /// always kept.
+    pub fn new(descriptors: u64, kept: u64, refusals: Arc<Refusals>) -> Arc<Self> {
+        let most = connections_max(descriptors, DESCRIPTORS_KEPT + kept);
         Arc::new(Self {
             most,
             descriptors: Arc::new(Semaphore::new(most)),
@@ -134,8 +135,8 @@ impl Drop for Place {
 }
 
 /// With few descriptors half of them, so that as many again are left for everything else.
-fn connections_max(descriptors: u64) -> usize {
-    let spare = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(descriptors / 2);
+fn connections_max(descriptors: u64, kept: u64) -> usize {
+    let spare = descriptors.saturating_sub(kept).max(descriptors / 2);
     usize::try_from(spare).unwrap_or(usize::MAX).clamp(1, CONNECTIONS_MAX)
 }
 
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_and_leaves_others_theirs() {
-        let shares = Shares::new(1 << 20, Arc::default());
+        let shares = Shares::new(1 << 20, 0, Arc::default());
         let mut places = Vec::new();
         while let Some(place) = take(&shares, "192.0.2.1") {
             places.push(place);
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn all_addresses_of_an_ipv6_network_are_one() {
-        let shares = Shares::new(1 << 20, Arc::default());
+        let shares = Shares::new(1 << 20, 0, Arc::default());
         let places: Vec<_> =
             (0..200).filter_map(|n| take(&shares, &format!("2001:db8:1:2::{n:x}"))).collect();
         assert_eq!(places.len(), STRANGERS_PER_ADDRESS_MAX as usize);
@@ -186,9 +187,11 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_for_everything_else() {
-        assert_eq!(connections_max(1 << 20), CONNECTIONS_MAX);
-        assert_eq!(connections_max(4_096), 3_584);
-        assert_eq!(connections_max(1_024), 512);
-        assert_eq!(connections_max(256), 128);
+        let most = |descriptors| connections_max(descriptors, DESCRIPTORS_KEPT);
+        assert_eq!(most(1 << 20), CONNECTIONS_MAX);
+        assert_eq!(most(4_096), 3_584);
+        assert_eq!(most(1_024), 512);
+        assert_eq!(most(256), 128);
+        assert_eq!(Shares::new(4_096, 1_024, Arc::default()).most, 2_560, "relays are sockets too");
     }
 }

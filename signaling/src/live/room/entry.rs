@@ -6,12 +6,12 @@ use hewei_api::ws::{EndReason, ServerMessage, SlotCount};
 use hewei_model::{ParticipantId, PeerId};
 
 use super::{
-    Entry, PEOPLE_MAX, Room, SEATS_MAX,
+    ENTRIES, Entry, PEOPLE_MAX, Room, SEATS_MAX,
     seat::{Kind, Link, Seat},
 };
 use crate::{
     auth::TokenError,
-    live::{policy, problems, recording},
+    live::{policy, problems, rate::Rate, recording},
     problem::Problem,
 };
 
@@ -34,6 +34,11 @@ impl Room {
             let replaced = ServerMessage::Ended { reason: EndReason::Replaced, recording_id: None };
             self.tell(Some(entry.out), replaced);
             return Ok(());
+        }
+        let now = Instant::now();
+        let (most, window) = ENTRIES;
+        if !self.entries.entry(id).or_insert_with(|| Rate::new(most, window, now)).allow(now) {
+            return Err(problems::rate_limited());
         }
         let returns = self.seats.iter().any(|seat| seat.id == id && seat.listed);
         if !returns {

@@ -223,16 +223,12 @@ impl Room {
     /// What the engine tells. Events of peers that were replaced are of nobody.
     pub(super) fn on_event(&mut self, event: Event) {
         match event {
-            Event::PeerConnected { peer, .. } => self.connected(peer, true),
+            Event::PeerConnected { peer, .. } => self.connected(peer),
             Event::PeerClosed { peer, reason, .. } => {
                 tracing::debug!(%peer, ?reason, "peer closed");
-                match self.seat_of(peer).map(|seat| seat.kind) {
-                    // The socket is still there: the browser may offer again on a new connection.
-                    Some(Kind::Browser) if self.out_of_peer(peer).is_some() => self.connected(peer, false),
-                    Some(Kind::Browser) => self.unlink(peer),
-                    Some(Kind::Publisher | Kind::Viewer) => self.unlink(peer),
-                    None => {}
-                }
+                // A browser's socket goes with it: what it offered on the connection that it still has would be a new one
+                // here, which waits for a handshake that never comes. Its page comes back and begins anew.
+                self.unlink(peer);
             }
             Event::TrackStarted { publisher, codec, .. } => self.flows(publisher, codec.kind(), true),
             Event::TrackEnded { publisher, kind, .. } => self.flows(publisher, kind, false),
@@ -252,9 +248,9 @@ impl Room {
         }
     }
 
-    fn connected(&mut self, peer: PeerId, connected: bool) {
+    fn connected(&mut self, peer: PeerId) {
         if let Some(link) = self.seat_of_mut(peer).and_then(|seat| seat.link.as_mut()) {
-            link.connected = connected;
+            link.connected = true;
         }
     }
 

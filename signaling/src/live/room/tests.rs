@@ -148,6 +148,33 @@ async fn who_is_lost_stays_on_the_list_for_a_minute_and_keeps_the_seat() {
 }
 
 #[tokio::test]
+async fn who_comes_again_and_again_waits_and_others_do_not() {
+    let mut fixture = fixture().await;
+    let lawyer = claims(Role::Lawyer);
+    let enter = async |fixture: &mut Fixture, claims: &Claims| {
+        let (out, messages) = Outbox::new();
+        let (claims, socket) = (claims.clone(), PeerId::generate());
+        let entry = Entry { claims, record: true, page: None, socket, out };
+        fixture.room.enter(entry).await.map(|()| messages)
+    };
+    let mut readers = Vec::new();
+    let refused = loop {
+        match enter(&mut fixture, &lawyer).await {
+            Ok(messages) => readers.push(messages),
+            Err(problem) => break problem.into_body(),
+        }
+        assert!(readers.len() <= 50, "nobody is refused");
+    };
+    assert_eq!((refused.status, refused.kind.as_str()), (429, "rate_limited"));
+    assert!(readers.len() >= 10);
+    let seat = fixture.room.seats.iter().find(|seat| seat.id == lawyer.participant).unwrap();
+    assert!(seat.present(), "the one who is in stays");
+    assert!(enter(&mut fixture, &claims(Role::Lawyer)).await.is_ok());
+    fixture.tick_in(10).await;
+    assert!(fixture.room.entries.is_empty(), "nothing is remembered");
+}
+
+#[tokio::test]
 async fn a_party_that_leaves_the_lobby_leaves_nothing() {
     let mut fixture = fixture().await;
     let (party, _) = fixture.enter(Role::Party).await;

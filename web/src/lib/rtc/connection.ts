@@ -8,6 +8,10 @@ import { Media, type SourceTracks } from './media'
 import { preferredCodec } from './options'
 import { Signal } from './signal'
 
+/** Last pictures of a connection that is gone are dropped so long after the next one holds, though nothing plays on it:
+ * whoever was seen in them is no longer there. */
+const LAST_PICTURES_MAX_MS = 5_000
+
 export interface ConnectionOptions {
   /** Called for each connection, so that it can say the newest choice. */
   hello(): ClientMessage | Promise<ClientMessage>
@@ -19,6 +23,8 @@ export interface ConnectionOptions {
   notice(problem: Problem): void
   /** The state is another one: read `state`. */
   changed(state: ConnectionState): void
+  /** Media are connected, for the first time or again. */
+  connected?(): void
   /** Own tracks, asked for at each new media connection; absent where nothing is published. */
   publish?(): Record<MediaKindName, MediaStreamTrack | null>
 }
@@ -40,6 +46,7 @@ export class Connection {
   #media: Media | null = null
   /** The connection before, kept for its last pictures. */
   #old: Media | null = null
+  #dropping: ReturnType<typeof setTimeout> | undefined
   /** The server took this socket in. */
   #welcomed = false
   /** It took one in before. */
@@ -78,9 +85,8 @@ export class Connection {
    * lobby, that was all. */
   welcomed(slots: SlotCount | null, resumed = false): void {
     this.#welcomed = this.#held = true
-    this.#signal.established()
     if (slots && resumed && this.#media) {
-      this.#media.resume(slots)
+      this.#media.resume(slots, this.#iceServers)
       if (this.#media.pc.connectionState === 'connected') this.#back()
       return
     }
@@ -104,6 +110,9 @@ export class Connection {
         if (this.#media !== media) return
         this.#back()
         this.#dropOld()
+        clearTimeout(this.#dropping)
+        if (this.#old) this.#dropping = setTimeout(() => this.#dropOld({ anyway: true }), LAST_PICTURES_MAX_MS)
+        this.#options.connected?.()
       },
       interrupted: () => {
         if (this.#media !== media) return
@@ -198,7 +207,10 @@ export class Connection {
     if (this.#state.lostSince === null) this.#set({ lostSince: Date.now() })
   }
 
+  /** All holds that there is to hold. A welcome alone is not it: media that fail at once would come back as often as the
+   * line can carry. */
   #back(): void {
+    this.#signal.established()
     if (this.#state.lostSince !== null || this.#state.restarting) this.#set({ lostSince: null, restarting: false })
   }
 
@@ -207,13 +219,17 @@ export class Connection {
     this.#options.changed(this.#state)
   }
 
-  #dropOld(): void {
-    if (this.#media?.pc.connectionState !== 'connected' || this.#media.tracks().size === 0) return
-    this.#old?.close()
+  #dropOld({ anyway = false } = {}): void {
+    if (this.#old === null || this.#media?.pc.connectionState !== 'connected') return
+    const tracks = this.#media.tracks()
+    if (tracks.size === 0 && !anyway) return
+    this.#old.close()
     this.#old = null
+    this.#set({ tracks })
   }
 
   #closeMedia(): void {
+    clearTimeout(this.#dropping)
     this.#media?.close()
     this.#old?.close()
     this.#media = this.#old = null

@@ -19,22 +19,28 @@ class LocalMedia {
   video = $state.raw<MediaStreamTrack | null>(null)
   devices = $state.raw<MediaDeviceInfo[]>([])
   #opening: Promise<void> | null = null
+  /** How often the devices were let go: what was asked for before comes too late and is let go as well. */
+  #closings = 0
 
   /** Asks for both devices; never fails. Those that work already are kept. */
   open(): Promise<void> {
-    this.#opening ??= this.#open().finally(() => (this.#opening = null))
-    return this.#opening
+    if (this.#opening) return this.#opening
+    const opening = this.#open(this.#closings).finally(() => {
+      if (this.#opening === opening) this.#opening = null
+    })
+    this.#opening = opening
+    return opening
   }
 
   /** Switches to another device. */
   async choose(kind: MediaKindName, deviceId: string): Promise<void> {
+    const closings = this.#closings
     const base = kind === 'audio' ? AUDIO : { ...VIDEO, facingMode: undefined }
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ [kind]: { ...base, deviceId: { exact: deviceId } } })
-      const track = stream.getTracks()[0]
-      if (track) this.#take(kind, track)
+      this.#receive(stream, closings)
     } catch (error) {
-      this.#setState(kind, causeOf(error))
+      if (closings === this.#closings) this.#setState(kind, causeOf(error))
     }
   }
 
@@ -47,14 +53,27 @@ class LocalMedia {
     this.videoState = 'idle'
   }
 
+  /** Lets a camera that hangs go and takes it again. One that does not come is lost. */
+  async retakeCamera(): Promise<void> {
+    const closings = this.#closings
+    const deviceId = this.video?.getSettings().deviceId
+    this.restCamera()
+    if (deviceId) await this.choose('video', deviceId)
+    else await this.open()
+    if (!this.video && closings === this.#closings) this.videoState = 'lost'
+  }
+
+  /** Lets both go, and what is still being asked for as soon as it comes. */
   close(): void {
+    this.#closings += 1
+    this.#opening = null
     this.audio?.stop()
     this.video?.stop()
     this.audio = this.video = null
     this.audioState = this.videoState = 'idle'
   }
 
-  async #open(): Promise<void> {
+  async #open(closings: number): Promise<void> {
     if (!navigator.mediaDevices?.getUserMedia) {
       this.audioState = this.videoState = 'insecure'
       return
@@ -63,26 +82,33 @@ class LocalMedia {
     if (wanted.length === 0) return
     for (const kind of wanted) this.#setState(kind, 'asking')
     // Both at once asks the person once; apart, one missing device does not take the other with it.
-    if (wanted.length === 2 && (await this.#get({ audio: AUDIO, video: VIDEO })) === null) {
+    if (wanted.length === 2 && (await this.#get({ audio: AUDIO, video: VIDEO }, closings)) === null) {
       await this.#list()
       return
     }
     for (const kind of wanted) {
+      if (closings !== this.#closings) return
       if (this.#works(kind)) continue
-      const cause = await this.#get(kind === 'audio' ? { audio: AUDIO } : { video: VIDEO })
-      if (cause !== null) this.#setState(kind, cause)
+      const cause = await this.#get(kind === 'audio' ? { audio: AUDIO } : { video: VIDEO }, closings)
+      if (cause !== null && closings === this.#closings) this.#setState(kind, cause)
     }
     await this.#list()
   }
 
   /** `null` when it worked, else why not. */
-  async #get(constraints: MediaStreamConstraints): Promise<DeviceState | null> {
+  async #get(constraints: MediaStreamConstraints, closings: number): Promise<DeviceState | null> {
     try {
-      const stream = await navigator.mediaDevices.getUserMedia(constraints)
-      for (const track of stream.getTracks()) this.#take(track.kind as MediaKindName, track)
+      this.#receive(await navigator.mediaDevices.getUserMedia(constraints), closings)
       return null
     } catch (error) {
       return causeOf(error)
+    }
+  }
+
+  #receive(stream: MediaStream, closings: number): void {
+    for (const track of stream.getTracks()) {
+      if (closings === this.#closings) this.#take(track.kind as MediaKindName, track)
+      else track.stop()
     }
   }
 

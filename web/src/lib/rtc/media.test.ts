@@ -1,34 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { ClientMessage } from '../api/types'
+import { Peer, stubPage } from './fakes'
 import { Media } from './media'
-
-/** As much of a browser's connection as `Media` looks at. */
-class Peer {
-  connectionState = 'new'
-  onconnectionstatechange: (() => void) | null = null
-  localDescription: { sdp: string } | null = null
-  restarts = 0
-  answers: string[] = []
-  closed = false
-  #offers = 0
-  restartIce() {
-    this.restarts += 1
-  }
-  async setLocalDescription() {
-    this.#offers += 1
-    this.localDescription = { sdp: `offer ${this.#offers} after ${this.restarts} restarts` }
-  }
-  async setRemoteDescription({ sdp }: { sdp: string }) {
-    this.answers.push(sdp)
-  }
-  close() {
-    this.closed = true
-  }
-  becomes(state: string) {
-    this.connectionState = state
-    this.onconnectionstatechange?.()
-  }
-}
 
 let peer: Peer
 let media: Media
@@ -39,9 +12,7 @@ let reachable: boolean
 
 beforeEach(() => {
   vi.useFakeTimers()
-  vi.stubGlobal('RTCPeerConnection', function () {
-    return (peer = new Peer())
-  })
+  const { peers } = stubPage()
   sent = []
   told = []
   reachable = true
@@ -54,7 +25,9 @@ beforeEach(() => {
     interrupted: () => told.push('interrupted'),
     lost: (why) => told.push(`lost: ${why}`),
     changed: () => undefined,
+    iceServers: [],
   })
+  peer = peers[0]!
 })
 
 afterEach(() => {
@@ -109,7 +82,7 @@ describe('a loss', () => {
     expect(told).toEqual(['connected', 'interrupted'])
     expect(media.lives).toBe(true)
     reachable = true
-    media.resume(NONE)
+    media.resume(NONE, [])
     await pass(0)
     expect(sdps().at(-1)).toBe('2: offer 2 after 1 restarts')
     await pass(5_100)
@@ -132,7 +105,7 @@ describe('coming back to the server', () => {
     media.restart()
     await pass(0)
     media.hold()
-    media.resume(NONE)
+    media.resume(NONE, [])
     await pass(0)
     expect(sdps().slice(1)).toEqual(['2: offer 2 after 1 restarts', '3: offer 3 after 2 restarts'])
     await media.answer(2, 'late')
@@ -141,6 +114,16 @@ describe('coming back to the server', () => {
     // The path of before held all the time.
     await pass(60_000)
     expect(told).toEqual(['connected'])
+  })
+
+  it('looks for another path by the ways through a firewall that hold now', async () => {
+    await connected()
+    const relay = { urls: ['turn:here'], username: 'later', credential: 'secret' }
+    let asked: RTCConfiguration | undefined
+    peer.restartIce = () => (asked = peer.configuration)
+    media.hold()
+    media.resume(NONE, [relay])
+    expect(asked).toEqual({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require', iceServers: [relay] })
   })
 
   it('is over for one that was closed or has given way to another', async () => {
@@ -153,8 +136,52 @@ describe('coming back to the server', () => {
 
 it('takes a connection for lost that is not there in time', async () => {
   media.offer(NONE)
+  await pass(0)
+  await media.answer(1, 'answer')
   await pass(14_900)
   expect(told).toEqual([])
   await pass(200)
   expect(told).toEqual(['lost: no connection in time'])
+})
+
+describe('an offer that is not answered', () => {
+  it('makes the connection one to replace, for nothing more can be offered on it', async () => {
+    await connected()
+    media.offer(NONE)
+    await pass(6_900)
+    media.offer(NONE)
+    expect(told).toEqual(['connected'])
+    await pass(200)
+    expect(told).toEqual(['connected', 'lost: no answer'])
+    expect(media.lives).toBe(false)
+  })
+
+  it('is waited for anew at each', async () => {
+    await connected()
+    for (const id of [2, 3]) {
+      media.offer(NONE)
+      await pass(6_000)
+      await media.answer(id, 'slow')
+    }
+    await pass(60_000)
+    expect(told).toEqual(['connected'])
+  })
+
+  it('is not waited for without a way to the server', async () => {
+    await connected()
+    media.offer(NONE)
+    await pass(0)
+    media.hold()
+    await pass(60_000)
+    expect(told).toEqual(['connected'])
+    // One that was being made when the way came back does not go out beside the one that is made for it.
+    media.resume(NONE, [])
+    media.hold()
+    media.resume(NONE, [])
+    await pass(0)
+    expect(sdps().slice(2)).toEqual([expect.stringContaining('4: ')])
+    await media.answer(4, 'answer')
+    await pass(60_000)
+    expect(told).toEqual(['connected'])
+  })
 })

@@ -10,6 +10,8 @@ import { heldOwners, midsByOwner, missing } from './plan'
 const CONNECT_TIMEOUT_MS = 15_000
 /** After a loss the same connection looks for another path; if it has none after this long, a new one is made. */
 const RESTART_MAX_MS = 5_000
+/** The server answers an offer at once, or by an error that names no offer. */
+const ANSWER_MAX_MS = 7_000
 
 const SENDONLY: RTCRtpTransceiverInit = { direction: 'sendonly' }
 
@@ -58,6 +60,7 @@ export class Media {
   /** There is no way to the server: nothing is given up until there is one. */
   #held = false
   #restarting: ReturnType<typeof setTimeout> | undefined
+  #unanswered: ReturnType<typeof setTimeout> | undefined
   readonly #deadline: ReturnType<typeof setTimeout>
 
   constructor(options: MediaOptions) {
@@ -94,11 +97,14 @@ export class Media {
   hold(): void {
     this.#held = true
     this.#stopTimers()
+    clearTimeout(this.#unanswered)
   }
 
-  /** There is a way to the server again, and it kept this connection. */
-  resume(slots: SlotCount): void {
+  /** There is a way to the server again, and it kept this connection. The ways through a firewall are those it gave now:
+   * what it gave before holds for some hours only. */
+  resume(slots: SlotCount, iceServers: IceServer[]): void {
     this.#held = false
+    this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers })
     // The answer may have been lost with the way it was on.
     this.#offers.forget()
     this.pc.restartIce()
@@ -123,6 +129,7 @@ export class Media {
   /** The server's answer. */
   async answer(offerId: number, sdp: string): Promise<void> {
     if (this.#closed || !this.#offers.expects(offerId)) return
+    clearTimeout(this.#unanswered)
     try {
       await this.pc.setRemoteDescription({ type: 'answer', sdp })
     } catch (error) {
@@ -191,6 +198,15 @@ export class Media {
     return sounds
   }
 
+  /** How many frames one's own camera gave so far; `null` where it gives none or the browser does not count them. */
+  async cameraFrames(): Promise<number | null> {
+    const report = await this.#senders.video?.sender.getStats()
+    for (const stat of (report?.values() ?? []) as Iterable<Record<string, unknown>>) {
+      if (stat.type === 'media-source' && typeof stat.frames === 'number') return stat.frames
+    }
+    return null
+  }
+
   /** Another connection takes over: nothing more is sent and nothing awaited, but the last pictures stay. */
   rest(): void {
     this.#stopWaiting()
@@ -230,9 +246,13 @@ export class Media {
       return
     }
     const sdp = this.pc.localDescription?.sdp
-    if (this.#closed || sdp === undefined) return
+    // The way to the server may have gone and come back meanwhile: then another offer is on it.
+    if (this.#closed || sdp === undefined || !this.#offers.expects(id)) return
     // `send` fails only when the socket is gone; then a resumed connection offers again.
-    this.#options.send({ type: 'offer', offer_id: id, sdp })
+    if (this.#options.send({ type: 'offer', offer_id: id, sdp })) {
+      clearTimeout(this.#unanswered)
+      this.#unanswered = setTimeout(() => this.#lose('no answer'), ANSWER_MAX_MS)
+    }
     this.#options.changed()
   }
 
@@ -276,6 +296,7 @@ export class Media {
 
   #stopWaiting(): void {
     this.#stopTimers()
+    clearTimeout(this.#unanswered)
     this.pc.onconnectionstatechange = null
   }
 }

@@ -38,11 +38,11 @@ export class RoomCall {
   )
 
   constructor(options: Omit<RoomOptions, 'tracks'>) {
-    this.#room = new Room({ ...options, tracks: own() })
+    this.#room = new Room({ ...options, tracks: own(), cameraStill: () => void this.#retakeCamera() })
     this.#state = this.#room.state
     this.#room.subscribe((state) => {
       // The devices are let go with the call.
-      if (state.phase === 'ended' && this.#state.phase !== 'ended') local.close()
+      if (over(state) && !over(this.#state)) local.close()
       this.#state = state
     })
   }
@@ -53,6 +53,12 @@ export class RoomCall {
       local.restCamera()
       void this.#room.publish(own())
     }
+  }
+
+  async #retakeCamera(): Promise<void> {
+    console.warn('the camera stands still and is taken anew')
+    await local.retakeCamera()
+    await this.devicesChanged()
   }
 
   /** Publishes the devices as they are now, after one came, went or was changed. */
@@ -93,6 +99,11 @@ export class RoomCall {
   dispose(): void {
     this.#room.dispose()
   }
+}
+
+/** It does not come back by itself. */
+function over({ phase }: RoomState): boolean {
+  return phase === 'ended' || phase === 'refused'
 }
 
 function own() {

@@ -7,6 +7,7 @@ import type { Media, Sound, SourceTracks } from './media'
 import { LOOK_EVERY_MS, QualityMeter, type Quality } from './quality'
 import { Silence } from './silence'
 import { Speaking } from './speaking'
+import { Still } from './still'
 import { View } from './view'
 
 const SOUNDS_EVERY_MS = 400
@@ -24,6 +25,8 @@ export interface RoomOptions {
   record: boolean
   muted: Record<MediaKindName, boolean>
   tracks: OwnTracks
+  /** One's own camera gives no frames any more though it is on: the caller takes it anew and publishes it. */
+  cameraStill?(): void
 }
 
 /** Never changed: another state is another object, and so is each part of it that changed. */
@@ -64,15 +67,18 @@ export class Room {
   readonly #connection: Connection
   readonly #speaking = new Speaking()
   readonly #silence = new Silence()
+  readonly #still = new Still()
   readonly #meter = new QualityMeter()
   readonly #view = new View((tiles) => {
     if (this.#state.phase === 'in') this.#say({ type: 'view', tiles })
   })
   #measured: Media | null = null
+  readonly #cameraStill: RoomOptions['cameraStill']
   readonly #timers: ReturnType<typeof setInterval>[]
 
   constructor(options: RoomOptions) {
     this.#tracks = { ...options.tracks }
+    this.#cameraStill = options.cameraStill
     this.#connection = new Connection({
       hello: async () => {
         const token = await options.token()
@@ -89,6 +95,8 @@ export class Room {
       },
       notice: (notice) => this.#set({ notice }),
       changed: (state) => this.#set(state),
+      // Before its first offer the server knows of nobody to whom pictures go, and drops what is told about them.
+      connected: () => this.#view.tell(),
       publish: () => ({ ...this.#tracks }),
     })
     this.#state = {
@@ -113,6 +121,7 @@ export class Room {
     this.#connection.expose(() => this.#state.participants)
     this.#timers = [
       setInterval(() => void this.#readSounds(), SOUNDS_EVERY_MS),
+      setInterval(() => void this.#watchCamera(), SOUNDS_EVERY_MS),
       setInterval(() => void this.#readQuality(), LOOK_EVERY_MS),
     ]
   }
@@ -295,6 +304,20 @@ export class Room {
   #setIds(what: 'speaking' | 'silent', ids: Set<string>): void {
     const before = this.#state[what]
     if (ids.size !== before.size || [...ids].some((id) => !before.has(id))) this.#set({ [what]: ids })
+  }
+
+  async #watchCamera(): Promise<void> {
+    const media = this.#connection.media
+    const { video } = this.#tracks
+    // On a phone the camera rests while nobody looks at the page.
+    const due = () =>
+      this.#state.phase === 'in' &&
+      media?.pc.connectionState === 'connected' &&
+      video?.readyState === 'live' &&
+      video.enabled &&
+      document.visibilityState === 'visible'
+    const frames = media && due() ? await media.cameraFrames().catch(() => null) : null
+    if (this.#still.look(due() ? frames : null, performance.now())) this.#cameraStill?.()
   }
 
   async #readQuality(): Promise<void> {

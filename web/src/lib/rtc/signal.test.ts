@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { waitMs } from './backoff'
+import { Socket, stubPage } from './fakes'
 import { Signal, parseMessage } from './signal'
 
 describe('back-off', () => {
@@ -20,36 +21,6 @@ describe('back-off', () => {
 })
 
 describe('coming back', () => {
-  /** What browsers are for a `Signal`, with a server that is there or not. */
-  class Socket {
-    static readonly CONNECTING = 0
-    static readonly OPEN = 1
-    static opened = 0
-    static there = true
-    readyState = Socket.CONNECTING
-    onopen: (() => void) | null = null
-    onclose: (() => void) | null = null
-    onmessage: ((event: { data: unknown }) => void) | null = null
-    sent: string[] = []
-    constructor() {
-      Socket.opened += 1
-      sockets.push(this)
-      setTimeout(() => {
-        this.readyState = Socket.there ? Socket.OPEN : 3
-        if (Socket.there) this.onopen?.()
-        else this.onclose?.()
-      }, 1)
-    }
-    send(text: string) {
-      this.sent.push(text)
-    }
-    closedBy: number | undefined
-    close(code: number) {
-      this.readyState = 3
-      this.closedBy = code
-    }
-  }
-  let sockets: Socket[] = []
   let probes = 0
   let page: EventTarget & { visibilityState: string }
   let signal: Signal
@@ -58,18 +29,12 @@ describe('coming back', () => {
 
   beforeEach(() => {
     vi.useFakeTimers()
-    sockets = []
-    probes = lost = changes = Socket.opened = 0
-    Socket.there = true
-    page = Object.assign(new EventTarget(), { visibilityState: 'visible' })
-    vi.stubGlobal('window', new EventTarget())
-    vi.stubGlobal('document', page)
-    vi.stubGlobal('navigator', {})
-    vi.stubGlobal('location', { protocol: 'http:', host: 'here' })
-    vi.stubGlobal('WebSocket', Socket)
+    probes = lost = changes = 0
+    page = stubPage().page
+    const server = fetch
     vi.stubGlobal('fetch', () => {
       probes += 1
-      return Socket.there ? Promise.resolve({ status: 200 }) : Promise.reject(new TypeError('refused'))
+      return server('/readyz')
     })
     signal = new Signal({
       hello: () => ({ type: 'ping' }),
@@ -92,16 +57,16 @@ describe('coming back', () => {
 
   function serverDies() {
     Socket.there = false
-    sockets.at(-1)?.onclose?.()
+    Socket.all.at(-1)?.onclose?.()
   }
 
   it('tries at once, and then opens no socket to a server that is not there', async () => {
     await established()
     serverDies()
     await vi.advanceTimersByTimeAsync(10)
-    expect(Socket.opened).toBe(2)
+    expect(Socket.all.length).toBe(2)
     await vi.advanceTimersByTimeAsync(20_000)
-    expect(Socket.opened).toBe(2)
+    expect(Socket.all.length).toBe(2)
     expect(probes).toBeGreaterThan(15)
     expect(lost).toBe(2)
   })
@@ -111,10 +76,10 @@ describe('coming back', () => {
     Socket.there = false
     signal.restart({ stops: true })
     await vi.advanceTimersByTimeAsync(3_000)
-    expect([Socket.opened, lost]).toEqual([1, 1])
+    expect([Socket.all.length, lost]).toEqual([1, 1])
     Socket.there = true
     await vi.advanceTimersByTimeAsync(1_000)
-    expect(Socket.opened).toBe(2)
+    expect(Socket.all.length).toBe(2)
   })
 
   it('is back within a second of the server in the first half minute, and within five later', async () => {
@@ -123,10 +88,10 @@ describe('coming back', () => {
       serverDies()
       await vi.advanceTimersByTimeAsync(out)
       Socket.there = true
-      const opened = Socket.opened
+      const opened = Socket.all.length
       await vi.advanceTimersByTimeAsync(within)
-      expect(Socket.opened).toBe(opened + 1)
-      expect(sockets.at(-1)?.sent).toEqual(['{"type":"ping"}'])
+      expect(Socket.all.length).toBe(opened + 1)
+      expect(Socket.all.at(-1)?.sent).toEqual(['{"type":"ping"}'])
     }
   })
 
@@ -136,15 +101,15 @@ describe('coming back', () => {
     await vi.advanceTimersByTimeAsync(300_000)
     await vi.waitUntil(() => vi.getTimerCount() === 2)
     Socket.there = true
-    const opened = Socket.opened
+    const opened = Socket.all.length
     page.dispatchEvent(new Event('visibilitychange'))
     await vi.advanceTimersByTimeAsync(0)
-    expect(Socket.opened).toBe(opened + 1)
+    expect(Socket.all.length).toBe(opened + 1)
   })
 
   it('finds out that a line is dead when the network changed', async () => {
     await established()
-    const socket = sockets.at(-1)
+    const socket = Socket.all.at(-1)
     socket?.onmessage?.({ data: '{"type":"pong"}' })
     await vi.advanceTimersByTimeAsync(2_000)
     window.dispatchEvent(new Event('online'))
@@ -161,7 +126,7 @@ describe('coming back', () => {
 
   it('keeps a line that answers', async () => {
     await established()
-    const socket = sockets.at(-1)
+    const socket = Socket.all.at(-1)
     signal.doubt()
     await vi.advanceTimersByTimeAsync(1_000)
     socket?.onmessage?.({ data: '{"type":"pong"}' })
@@ -171,9 +136,9 @@ describe('coming back', () => {
 
   it('waits for nothing that was asked over the network of before', async () => {
     window.dispatchEvent(new Event('online'))
-    expect(sockets[0]?.closedBy).toBe(4001)
+    expect(Socket.all[0]?.closedBy).toBe(4001)
     await vi.advanceTimersByTimeAsync(500)
-    expect(Socket.opened).toBe(2)
+    expect(Socket.all.length).toBe(2)
   })
 
   it('ends for good', async () => {
@@ -181,7 +146,7 @@ describe('coming back', () => {
     serverDies()
     signal.close()
     await vi.advanceTimersByTimeAsync(60_000)
-    expect([Socket.opened, probes, vi.getTimerCount()]).toEqual([1, 0, 0])
+    expect([Socket.all.length, probes, vi.getTimerCount()]).toEqual([1, 0, 0])
   })
 })
 

@@ -30,7 +30,7 @@ export interface SignalEvents {
 
 export class Signal {
   #socket: WebSocket | null = null
-  /** Tries since the server took us in last. */
+  /** Tries since the connection held last. */
   #attempt = 0
   #outSince: number | null = null
   #closed = false
@@ -64,7 +64,7 @@ export class Signal {
     return true
   }
 
-  /** The server took us in, so the next loss starts with a try at once again. */
+  /** The connection holds, so the next loss starts with a try at once again. */
   established(): void {
     this.#attempt = 0
     this.#outSince = null

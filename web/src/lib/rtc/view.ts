@@ -25,7 +25,7 @@ export class View {
     this.#timer ??= setTimeout(() => this.tell(), QUIET_MS)
   }
 
-  /** Tells all of it now: a new connection knows nothing of it. */
+  /** Tells all of it now: the server knows nothing of it on a new connection, or not the newest. */
   tell(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined

@@ -31,7 +31,7 @@ impl World {
             13..15 => Step::Restart { source: self.source()? },
             15..30 => self.change()?,
             30 => Step::Move { person: self.noise.below(PEOPLE) },
-            31 => Step::Audience { who: self.who(), kind: self.noise.pick(&KINDS)?, set: Set::default() },
+            31 => Step::Forget { who: self.who() },
             32..76 => {
                 let of: BTreeMap<_, _> = (0..=self.noise.below(4)).filter_map(|_| self.packets()).collect();
                 let of = of.into_iter().map(|((source, _), packets)| (source, packets)).collect();

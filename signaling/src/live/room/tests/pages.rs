@@ -129,6 +129,28 @@ async fn media_without_a_socket_end_when_nobody_comes_for_them() {
 }
 
 #[tokio::test]
+async fn a_socket_goes_with_its_media_and_the_page_begins_anew() {
+    let mut set = Alone::set().await;
+    set.media_closed();
+    assert!(!set.holds(set.peer));
+    set.fixture.room.settle().await;
+    while set.messages.next().await.is_some() {}
+    // They see that it comes back, and where it was.
+    let seat = set.fixture.room.seats.iter().find(|seat| seat.id == set.claims.participant).unwrap();
+    assert!(seat.listed && seat.admitted && !seat.shown().connected);
+    // The socket's own end comes later, and changes nothing.
+    set.fixture.room.closed(set.peer, false);
+    let (second, _messages, resumed) = set.again(comes_back(FIRST)).await;
+    assert_eq!(
+        (resumed, set.holds(second)),
+        (Some(false), true),
+        "its ends of the old connection fit nothing"
+    );
+    set.media_closed();
+    assert!(set.holds(second), "the old one ends once");
+}
+
+#[tokio::test]
 async fn media_are_kept_for_the_same_page_and_the_same_person_alone() {
     let same = comes_back(FIRST);
     type Change = fn(&mut Alone);
