@@ -20,6 +20,10 @@ pub const HEARD: u32 = 4;
 /// The number of the host of room 0, that of room 1 is one less.
 const HOST: u32 = u32::MAX;
 
+/// Somewhat less than the server allows: how often one token comes in.
+const ENTRIES_MAX: usize = 7;
+const ENTRIES_WINDOW: Duration = Duration::from_secs(11);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Robots do what they like, and nobody waits for them before this moment.
@@ -37,6 +41,24 @@ pub struct Member {
     pub room: usize,
     pub token: String,
     pub noise: Noise,
+    entered: Vec<Instant>,
+}
+
+impl Member {
+    pub fn new(hall: &Arc<Hall>, room: usize, token: String, noise: Noise) -> Member {
+        Member { hall: hall.clone(), room, token, noise, entered: Vec::new() }
+    }
+
+    /// It comes in.
+    pub fn enters(&mut self) {
+        self.entered.push(Instant::now());
+    }
+
+    /// Whether the server lets it come in again so soon.
+    pub fn may_enter(&mut self) -> bool {
+        self.entered.retain(|at| at.elapsed() < ENTRIES_WINDOW);
+        self.entered.len() < ENTRIES_MAX
+    }
 }
 
 /// How often what was done.

@@ -108,7 +108,7 @@ async fn churn(server: &TestServer, rooms: &[RoomId], noise: &mut Noise, time: D
     let mut tasks = JoinSet::new();
     for (at, room) in rooms.iter().enumerate() {
         let token = |role, who: &str| server.issue(&claims(role, *room, format!("{who} {at}")));
-        let mut member = |token| Member { hall: hall.clone(), room: at, token, noise: noise.fork() };
+        let mut member = |token| Member::new(&hall, at, token, noise.fork());
         tasks.spawn(robot::host(member(token(Role::Mediator, "host"))));
         for robot in 0..ROBOTS[at] {
             tasks.spawn(robot::robot(member(token(Role::Party, &format!("robot {robot} of")))));

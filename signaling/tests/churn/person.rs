@@ -50,7 +50,8 @@ pub struct Person {
 
 impl Person {
     pub async fn enter(member: &mut Member) -> Person {
-        let Member { hall, room, token, noise } = member;
+        member.enters();
+        let Member { hall, room, token, noise, .. } = member;
         let layers = 1 + noise.below(HEIGHTS.len() as u32) as usize;
         let layers_of = |kind| if kind == MediaKind::Video { layers } else { 1 };
         let tracks =

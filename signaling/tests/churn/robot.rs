@@ -13,6 +13,8 @@ use crate::{
     person::Person,
 };
 
+/// The first of what a robot does, in which it does not come in again.
+const STAYING: u32 = 4;
 /// Who still waits after this is let in once more.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -74,7 +76,8 @@ pub async fn robot(mut member: Member) {
 /// One thing that people do, or that is done to them.
 async fn act(member: &mut Member, mut person: Person) -> Person {
     let (hall, room) = (member.hall.clone(), member.room);
-    match member.noise.below(9) {
+    let deeds = if member.may_enter() { 9 } else { STAYING };
+    match member.noise.below(deeds) {
         0 => {
             let kind = if member.noise.one_in(2) { MediaKind::Audio } else { MediaKind::Video };
             Tally::add(&hall.tally.muted);
@@ -100,6 +103,7 @@ async fn act(member: &mut Member, mut person: Person) -> Person {
             person.meet("an ICE restart").await;
         }
         4 | 5 => {
+            member.enters();
             person.come_back().await;
             person.meet("coming back on another socket").await;
         }
