@@ -16,7 +16,7 @@ use std::{
 
 use hewei_api::ws::{ClientMessage, EndReason, ServerMessage, SlotCount, WallTile};
 use hewei_cameras::Status;
-use hewei_engine::{Event, Offer, SlotFill};
+use hewei_engine::{CloseReason, Event, Offer, SlotFill};
 use hewei_model::{Audience, CameraId, MediaKind, ParticipantId, PeerId, Publisher, WallId};
 use time::OffsetDateTime;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -391,10 +391,13 @@ impl Walls {
     async fn on_event(&mut self, event: Event) {
         match event {
             Event::PeerConnected { peer, .. } => self.connected(peer, true),
-            Event::PeerClosed { peer, .. } => {
-                self.connected(peer, false);
-                // A browser comes back by its socket, a WHEP client by another request.
-                if self.viewer(peer).is_some_and(|viewer| viewer.out.is_none()) {
+            Event::PeerClosed { peer, reason, .. } => {
+                let has_socket = self.viewer(peer).is_some_and(|viewer| viewer.out.is_some());
+                if reason == CloseReason::ClosedByPeer && has_socket {
+                    self.connected(peer, false);
+                } else {
+                    // As in a room: a browser's socket goes with its media, and both come back together. A WHEP client
+                    // comes back by another request.
                     self.close(peer).await;
                 }
             }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hewei_api::ws::{self, ServerMessage, SlotCount};
-use hewei_engine::{Event, Offer, SlotFill};
+use hewei_engine::{CloseReason, Event, Offer, SlotFill};
 use hewei_model::{MediaKind, ParticipantId, PeerId, Publisher, RoomId};
 
 use super::{
@@ -223,12 +223,18 @@ impl Room {
     /// What the engine tells. Events of peers that were replaced are of nobody.
     pub(super) fn on_event(&mut self, event: Event) {
         match event {
-            Event::PeerConnected { peer, .. } => self.connected(peer),
+            Event::PeerConnected { peer, .. } => self.connected(peer, true),
             Event::PeerClosed { peer, reason, .. } => {
                 tracing::debug!(%peer, ?reason, "peer closed");
-                // A browser's socket goes with it: what it offered on the connection that it still has would be a new one
-                // here, which waits for a handshake that never comes. Its page comes back and begins anew.
-                self.unlink(peer);
+                let said_goodbye = reason == CloseReason::ClosedByPeer;
+                if said_goodbye && self.out_of_peer(peer).is_some() {
+                    // What it says by its socket may still be on the way, that it leaves above all.
+                    self.connected(peer, false);
+                } else {
+                    // A browser's socket goes with it: what it offered on the connection that it still has would be a new
+                    // one here, which waits for a handshake that never comes. Its page comes back and begins anew.
+                    self.unlink(peer);
+                }
             }
             Event::TrackStarted { publisher, codec, .. } => self.flows(publisher, codec.kind(), true),
             Event::TrackEnded { publisher, kind, .. } => self.flows(publisher, kind, false),
@@ -248,9 +254,9 @@ impl Room {
         }
     }
 
-    fn connected(&mut self, peer: PeerId) {
+    fn connected(&mut self, peer: PeerId, connected: bool) {
         if let Some(link) = self.seat_of_mut(peer).and_then(|seat| seat.link.as_mut()) {
-            link.connected = true;
+            link.connected = connected;
         }
     }
 

@@ -48,8 +48,11 @@ impl Alone {
     }
 
     fn media_closed(&mut self) {
+        self.media_closed_by(hewei_engine::CloseReason::ConsentExpired);
+    }
+
+    fn media_closed_by(&mut self, reason: hewei_engine::CloseReason) {
         let (room, participant) = (self.fixture.room.info.id, self.claims.participant);
-        let reason = hewei_engine::CloseReason::ConsentExpired;
         let event = hewei_engine::Event::PeerClosed { room, participant, peer: self.peer, reason };
         self.fixture.room.on_event(event);
     }
@@ -148,6 +151,15 @@ async fn a_socket_goes_with_its_media_and_the_page_begins_anew() {
     );
     set.media_closed();
     assert!(set.holds(second), "the old one ends once");
+}
+
+#[tokio::test]
+async fn who_says_goodbye_by_media_first_leaves_all_the_same() {
+    let mut set = Alone::set().await;
+    set.media_closed_by(hewei_engine::CloseReason::ClosedByPeer);
+    assert!(set.holds(set.peer));
+    set.fixture.say(set.peer, ClientMessage::Leave).await;
+    assert_eq!(set.fixture.people(), 1, "off the list at once");
 }
 
 #[tokio::test]
