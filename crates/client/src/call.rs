@@ -7,7 +7,7 @@ use std::{
 
 use hewei_api::{
     problem::Problem,
-    ws::{ClientMessage, EndReason, Open, Participant, ServerMessage, Slot as Plan, SlotCount},
+    ws::{ClientMessage, EndReason, Open, Page, Participant, ServerMessage, Slot as Plan, SlotCount},
 };
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
@@ -16,6 +16,7 @@ use crate::{
     media::Media,
     sdp::Shape,
     signalling::{Io, Signalling, SignallingError},
+    stun::random,
     track::Outgoing,
 };
 
@@ -35,6 +36,8 @@ pub struct Entry {
     pub shape: Shape,
     /// Offers more slots when the server asks for more.
     pub grows: bool,
+    /// May [come back](Call::come_back) for its media: when it is dropped the server waits for it with them.
+    pub comes_back: bool,
 }
 
 /// What ended a call.
@@ -60,6 +63,8 @@ pub enum CallEvent {
         participant_id: String,
         /// Whether one waits to be let in.
         lobby: bool,
+        /// Whether the media connection goes on that one came back for.
+        resumed: bool,
     },
     /// The mediator let us in.
     Admitted,
@@ -96,7 +101,9 @@ pub struct Call {
     new: Option<Connection>,
     media: Option<Media>,
     offer_id: u32,
-    grows: bool,
+    entry: Entry,
+    page: Option<Page>,
+    over_tcp: bool,
 }
 
 impl Call {
@@ -116,11 +123,44 @@ impl Call {
         Self::begin(Signalling::over(stream, host).await?, entry)
     }
 
-    fn begin(mut signalling: Signalling, entry: Entry) -> Result<Call, CallError> {
-        let connection = Connection::new(entry.shape, Instant::now(), SystemTime::now())?;
-        let open = Open::Room { room_id: entry.room_id, record: entry.record, page: None };
-        signalling.say(&ClientMessage::Hello { token: entry.token, open })?;
-        Ok(Call { signalling, new: Some(connection), media: None, offer_id: 0, grows: entry.grows })
+    fn begin(signalling: Signalling, entry: Entry) -> Result<Call, CallError> {
+        let new = Connection::new(entry.shape.clone(), Instant::now(), SystemTime::now())?;
+        let page = entry.comes_back.then(|| {
+            let id = random::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
+            Page { id, returns: false, keeps_media: false }
+        });
+        let mut call =
+            Call { signalling, new: Some(new), media: None, offer_id: 0, entry, page, over_tcp: false };
+        call.hello()?;
+        Ok(call)
+    }
+
+    fn hello(&mut self) -> Result<(), CallError> {
+        let Entry { token, room_id, record, .. } = &self.entry;
+        let (room_id, page) = (room_id.clone(), self.page.clone());
+        let open = Open::Room { room_id, record: *record, page };
+        Ok(self.signalling.say(&ClientMessage::Hello { token: token.clone(), open })?)
+    }
+
+    /// Media go over TCP from the first answer on.
+    pub fn over_tcp(&mut self) {
+        self.over_tcp = true;
+        self.new.iter_mut().for_each(Connection::over_tcp);
+    }
+
+    /// Comes back over another WebSocket without a word on the one before, as a page does whose line broke. The media
+    /// connection goes on from another address if the server has kept it, and begins anew otherwise:
+    /// [`CallEvent::Welcome`] says which.
+    ///
+    /// # Errors
+    /// [`CallError::Signalling`], [`CallError::Socket`].
+    pub async fn come_back(&mut self, server: SocketAddr) -> Result<(), CallError> {
+        self.signalling = Signalling::connect(server).await?;
+        if let Some(page) = &mut self.page {
+            page.returns = true;
+            page.keeps_media = self.media.as_ref().is_some_and(|media| media.connection().is_connected());
+        }
+        self.hello()
     }
 
     /// What happens next. Offers and answers are seen to in here. Cancelling it loses nothing.
@@ -154,8 +194,16 @@ impl Call {
     /// # Errors
     /// [`Error::NotConnected`] before [`CallEvent::Connected`].
     pub fn send(&mut self, track: usize, outgoing: Outgoing<'_>) -> Result<(), Error> {
+        self.send_layer(track, 0, outgoing)
+    }
+
+    /// The same of one of the sizes of a picture.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_layer(&mut self, track: usize, layer: usize, outgoing: Outgoing<'_>) -> Result<(), Error> {
         let media = self.media.as_mut().ok_or(Error::NotConnected)?;
-        media.connection_mut().send(Instant::now(), track, outgoing)?;
+        media.connection_mut().send_layer(Instant::now(), track, layer, outgoing)?;
         media.flush();
         Ok(())
     }
@@ -190,6 +238,21 @@ impl Call {
         self.offer()
     }
 
+    /// What the server said to hello.
+    fn welcomed(&mut self, lobby: bool, resumed: bool) -> Result<(), CallError> {
+        if resumed {
+            return self.change_network();
+        }
+        if self.media.take().is_some() {
+            let mut anew = Connection::new(self.entry.shape.clone(), Instant::now(), SystemTime::now())?;
+            if self.over_tcp {
+                anew.over_tcp();
+            }
+            self.new = Some(anew);
+        }
+        if lobby { Ok(()) } else { self.offer() }
+    }
+
     /// Leaves for good: the seat is given up.
     ///
     /// # Errors
@@ -205,11 +268,9 @@ impl Call {
 
     fn heard(&mut self, message: ServerMessage) -> Result<Option<CallEvent>, CallError> {
         Ok(Some(match message {
-            ServerMessage::WelcomeRoom { participant_id, lobby, .. } => {
-                if !lobby {
-                    self.offer()?;
-                }
-                CallEvent::Welcome { participant_id, lobby }
+            ServerMessage::WelcomeRoom { participant_id, lobby, resumed, .. } => {
+                self.welcomed(lobby, resumed)?;
+                CallEvent::Welcome { participant_id, lobby, resumed }
             }
             ServerMessage::Admitted => {
                 self.offer()?;
@@ -255,7 +316,7 @@ impl Call {
     }
 
     fn grow(&mut self, wanted: SlotCount) -> Result<(), CallError> {
-        let Some(media) = self.media.as_mut().filter(|_| self.grows) else { return Ok(()) };
+        let Some(media) = self.media.as_mut().filter(|_| self.entry.grows) else { return Ok(()) };
         let connection = media.connection_mut();
         let have = |kind| connection.slots().iter().filter(|slot| slot.kind == kind).count();
         let more = |wanted: u32, kind| (wanted as usize).min(SLOTS_MAX).saturating_sub(have(kind));

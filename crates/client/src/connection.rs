@@ -172,7 +172,10 @@ impl Connection {
             report_at: None,
             last_heard: None,
             anchor: (now, wall),
-            tracks: shape.tracks.into_iter().map(Sending::new).collect(),
+            tracks: (0..)
+                .zip(shape.tracks)
+                .map(|(mid, track): (usize, _)| Sending::new(track, &mid.to_string()))
+                .collect(),
             slots: Vec::new(),
             receiving: Vec::new(),
             report_ssrc: u32::from_be_bytes(random()),
@@ -188,6 +191,11 @@ impl Connection {
     /// transmit is to be sent as a frame (RFC 4571) of the connection to its address.
     pub fn over_tcp(&mut self) {
         self.over_tcp = true;
+    }
+
+    /// Whether it goes over TCP.
+    pub fn is_over_tcp(&self) -> bool {
+        self.over_tcp
     }
 
     /// More slots for the next offer. An m-line never goes away again.
@@ -343,11 +351,25 @@ impl Connection {
     /// # Errors
     /// [`Error::NotConnected`] before [`Event::Connected`], and for a track that there is not.
     pub fn send(&mut self, now: Instant, track: usize, outgoing: Outgoing<'_>) -> Result<(), Error> {
+        self.send_layer(now, track, 0, outgoing)
+    }
+
+    /// The same of one of the sizes of a picture.
+    ///
+    /// # Errors
+    /// As [`Self::send`], and for a layer that there is not.
+    pub fn send_layer(
+        &mut self,
+        now: Instant,
+        track: usize,
+        layer: usize,
+        outgoing: Outgoing<'_>,
+    ) -> Result<(), Error> {
         if !self.is_connected() {
             return Err(Error::NotConnected);
         }
-        let packet = self.tracks.get_mut(track).ok_or(Error::NotConnected)?.packet(now, outgoing);
-        let datagram = self.seal_rtp(&packet)?;
+        let packet = self.tracks.get_mut(track).and_then(|sending| sending.packet(now, layer, outgoing));
+        let datagram = self.seal_rtp(&packet.ok_or(Error::NotConnected)?)?;
         self.transmit(datagram);
         Ok(())
     }
@@ -555,7 +577,7 @@ impl Connection {
         for said in rtcp::read(&compound) {
             match said {
                 Said::Nack { ssrc, seq } => {
-                    let again = self.sending(ssrc).and_then(|(_, sending)| sending.again(seq));
+                    let again = self.sending(ssrc).and_then(|(_, sending)| sending.again(ssrc, seq));
                     if let Some(datagram) = again.and_then(|packet| self.seal_rtp(&packet).ok()) {
                         self.transmit(datagram);
                     }
@@ -581,7 +603,7 @@ impl Connection {
     }
 
     fn sending(&mut self, ssrc: u32) -> Option<(usize, &mut Sending)> {
-        self.tracks.iter_mut().enumerate().find(|(_, sending)| sending.track.ssrc == ssrc)
+        self.tracks.iter_mut().enumerate().find(|(_, sending)| sending.has(ssrc))
     }
 
     /// Sender reports of the tracks, and one receiver report of the slots.
@@ -589,7 +611,7 @@ impl Connection {
         self.report_at = Some(now + REPORT_EVERY);
         let ntp = self.ntp(now);
         let mut reports: Vec<Vec<u8>> =
-            self.tracks.iter().filter_map(|sending| sending.report(now, ntp)).collect();
+            self.tracks.iter().flat_map(|sending| sending.reports(now, ntp)).collect();
         let blocks: Vec<_> = self
             .slots
             .iter()

@@ -5,12 +5,13 @@
 //! so that it is a check on them; of the server it knows the wire types alone.
 //!
 //! [`Connection`] is the client without sockets: *mutate it, then drain `poll_transmit` and `poll_event`, then wait
-//! until `poll_timeout`*. [`Media`] is a connection with its UDP socket, [`Signalling`] the WebSocket, and [`Call`]
+//! until `poll_timeout`*. [`Media`] is a connection with its UDP socket or over TCP, [`Signalling`] the WebSocket, and [`Call`]
 //! both together: what a browser's page does in a room. [`http`] redeems invitations and speaks WHIP and WHEP.
 
 mod call;
 mod connection;
 mod dtls;
+mod framed;
 pub mod http;
 mod media;
 mod reception;
@@ -27,4 +28,4 @@ pub use reception::{Reception, is_keyframe};
 pub use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 pub use sdp::{Shape, Slot};
 pub use signalling::{Io, Signalling, SignallingError};
-pub use track::{Outgoing, Track, TrackCounts};
+pub use track::{LAYERS_MAX, Outgoing, Track, TrackCounts};

@@ -1,4 +1,4 @@
-//! A connection with its socket.
+//! A connection with its socket, or with its connection over TCP.
 
 use std::{
     io,
@@ -8,28 +8,37 @@ use std::{
 
 use tokio::{net::UdpSocket, time};
 
-use crate::connection::{Connection, Error, Event};
+use crate::{
+    connection::{Connection, Error, Event},
+    framed::Framed,
+};
 
 /// Datagrams that one look at the socket takes at most, so that timers are not late.
 const BATCH_MAX: usize = 64;
 
-/// A connection whose first answer has come, and its UDP socket.
+enum Way {
+    Udp(UdpSocket),
+    Tcp(Framed),
+}
+
+/// A connection whose first answer has come, and its UDP socket; if it goes [over TCP](Connection::over_tcp), its
+/// connection to the first of the server's candidates.
 pub struct Media {
     connection: Connection,
-    socket: UdpSocket,
+    way: Way,
 }
 
 impl Media {
-    /// Binds a socket of the family of the server's first candidate.
+    /// Binds a socket of the family of the server's first candidate, or begins to connect to it.
     ///
     /// # Errors
-    /// When no socket can be bound.
+    /// When no socket can be bound, and when there is nothing to connect to.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn open(connection: Connection) -> io::Result<Media> {
-        let socket = bind(&connection)?;
-        Ok(Media { connection, socket })
+        let way = open(&connection)?;
+        Ok(Media { connection, way })
     }
 
     /// Goes on from another address, as a phone does that changes its network. Restart ICE with it.
@@ -40,16 +49,19 @@ impl Media {
     /// # Panics
     /// As [`Self::open`].
     pub fn change_address(&mut self) -> io::Result<()> {
-        self.socket = bind(&self.connection)?;
+        self.way = open(&self.connection)?;
         Ok(())
     }
 
     /// The address it goes on from.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// When the system does not tell, and before there is a connection over TCP.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        match &self.way {
+            Way::Udp(socket) => socket.local_addr(),
+            Way::Tcp(framed) => framed.local_address(),
+        }
     }
 
     /// The connection.
@@ -65,14 +77,16 @@ impl Media {
     /// Sends what is to be sent. A datagram that the socket does not take is lost, as on any network.
     pub fn flush(&mut self) {
         while let Some(transmit) = self.connection.poll_transmit() {
-            let _ = self.socket.try_send_to(&transmit.datagram, transmit.to);
+            match &mut self.way {
+                Way::Udp(socket) => _ = socket.try_send_to(&transmit.datagram, transmit.to),
+                Way::Tcp(framed) => framed.send(transmit.to, &transmit.datagram),
+            }
         }
     }
 
     /// Moves datagrams and timers until something happens. Cancelling it loses nothing. After [`Event::Over`] it
     /// never returns.
     pub async fn next(&mut self) -> Event {
-        let mut buffer = [0; 2_048];
         loop {
             self.flush();
             if let Some(event) = self.connection.poll_event() {
@@ -85,15 +99,11 @@ impl Media {
                     None => std::future::pending().await,
                 }
             };
+            let Media { connection, way } = self;
             tokio::select! {
-                readable = self.socket.readable() => {
-                    if readable.is_err() {
+                goes_on = receive(way, connection) => {
+                    if !goes_on {
                         return Event::Over(Error::Closed);
-                    }
-                    for _ in 0..BATCH_MAX {
-                        // An ICMP error of an earlier datagram is no reason to stop.
-                        let Ok((len, from)) = self.socket.try_recv_from(&mut buffer) else { break };
-                        self.connection.receive(Instant::now(), from, &buffer[..len]);
                     }
                 }
                 () = wait => self.connection.handle_timeout(Instant::now()),
@@ -122,11 +132,37 @@ impl Media {
     }
 }
 
-fn bind(connection: &Connection) -> io::Result<UdpSocket> {
-    let ipv6 = connection.candidates().first().is_some_and(SocketAddr::is_ipv6);
+/// Takes in what has come, waiting for it. False when nothing more can come. Cancelling it loses nothing.
+async fn receive(way: &mut Way, connection: &mut Connection) -> bool {
+    match way {
+        Way::Udp(socket) => {
+            if socket.readable().await.is_err() {
+                return false;
+            }
+            let mut buffer = [0; 2_048];
+            for _ in 0..BATCH_MAX {
+                // An ICMP error of an earlier datagram is no reason to stop.
+                let Ok((len, from)) = socket.try_recv_from(&mut buffer) else { break };
+                connection.receive(Instant::now(), from, &buffer[..len]);
+            }
+            true
+        }
+        Way::Tcp(framed) => {
+            framed.receive(|from, datagram| connection.receive(Instant::now(), from, datagram)).await
+        }
+    }
+}
+
+fn open(connection: &Connection) -> io::Result<Way> {
+    let first = connection.candidates().first();
+    if connection.is_over_tcp() {
+        let to = first.ok_or_else(|| io::Error::other("the server takes nothing over TCP"))?;
+        return Ok(Way::Tcp(Framed::connect(*to)));
+    }
+    let ipv6 = first.is_some_and(SocketAddr::is_ipv6);
     let any: SocketAddr =
         if ipv6 { (Ipv6Addr::UNSPECIFIED, 0).into() } else { (Ipv4Addr::UNSPECIFIED, 0).into() };
     let socket = std::net::UdpSocket::bind(any)?;
     socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
+    Ok(Way::Udp(UdpSocket::from_std(socket)?))
 }

@@ -4,7 +4,10 @@ use std::{fmt::Write as _, net::SocketAddr};
 
 use hewei_model::{Codec, MediaKind};
 
-use crate::{connection::Error, track::Track};
+use crate::{
+    connection::Error,
+    track::{LAYERS_MAX, Track},
+};
 
 /// What a client offers.
 #[derive(Debug, Clone)]
@@ -72,6 +75,36 @@ const fn slot_codecs(kind: MediaKind) -> &'static [Codec] {
     }
 }
 
+/// Identifiers of the header extensions of a picture in several sizes (RFC 9143 §15.2, RFC 8852 §3.1).
+const MID_EXTENSION: u8 = 4;
+const RID_EXTENSION: u8 = 10;
+/// Names of the sizes, the smallest first.
+const RIDS: [u8; LAYERS_MAX] = *b"qhf";
+
+/// Says of a packet which m-line and size it is of, as a header extension of one-byte elements (RFC 8285 §4.2).
+pub(crate) fn layer_extension(mid: &str, layer: usize) -> Vec<u8> {
+    let mut elements = vec![(MID_EXTENSION << 4) | (mid.len() as u8).saturating_sub(1)];
+    elements.extend_from_slice(mid.as_bytes());
+    elements.extend([RID_EXTENSION << 4, RIDS[layer]]);
+    elements.resize(elements.len().next_multiple_of(4), 0);
+    let words = (elements.len() / 4) as u16;
+    [&[0xbe, 0xde], &words.to_be_bytes()[..], &elements].concat()
+}
+
+fn write_layers(sdp: &mut String, layers: usize) {
+    let rids: Vec<char> = RIDS[..layers].iter().copied().map(char::from).collect();
+    let _ = write!(
+        sdp,
+        "a=extmap:{MID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+         a=extmap:{RID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"
+    );
+    for rid in &rids {
+        let _ = write!(sdp, "a=rid:{rid} send\r\n");
+    }
+    let names: Vec<String> = rids.iter().map(char::to_string).collect();
+    let _ = write!(sdp, "a=simulcast:send {}\r\n", names.join(";"));
+}
+
 /// Our side of the transport.
 pub(crate) struct Local<'a> {
     pub(crate) version: u32,
@@ -92,6 +125,10 @@ pub(crate) fn write_offer(tracks: &[Track], slots: &[Slot], local: &Local<'_>) -
         let (payload_type, rtx) = payload_types(track.codec);
         write_section(&mut sdp, local, &mid.to_string(), "sendonly", &[track.codec]);
         let _ = write!(sdp, "a=msid:- track{mid}\r\n");
+        if track.is_simulcast() {
+            write_layers(&mut sdp, track.layers);
+            continue;
+        }
         if rtx.is_some() {
             let _ = write!(sdp, "a=ssrc-group:FID {} {}\r\n", track.ssrc, track.rtx_ssrc);
         }

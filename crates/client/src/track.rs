@@ -4,10 +4,16 @@ use std::{collections::VecDeque, time::Instant};
 
 use hewei_model::{Codec, MediaKind};
 
-use crate::{rtcp, sdp::payload_types, stun::random};
+use crate::{
+    rtcp,
+    sdp::{self, payload_types},
+    stun::random,
+};
 
 /// Packets kept for retransmission: some seconds of a small picture.
 const HISTORY_MAX: usize = 512;
+/// The X bit (RFC 3550 §5.1).
+const EXTENSION: u8 = 0x10;
 
 /// A track to publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +24,22 @@ pub struct Track {
     pub ssrc: u32,
     /// SSRC of its retransmissions.
     pub rtx_ssrc: u32,
+    /// Sizes in which its picture is sent at the same time (simulcast), the smallest first; [`LAYERS_MAX`] at most. The
+    /// SSRCs of the others follow on that of the first.
+    pub layers: usize,
 }
+
+/// As many as a browser sends.
+pub const LAYERS_MAX: usize = 3;
 
 impl Track {
     /// A track with numbers of its own.
     pub fn new(codec: Codec) -> Track {
-        Track { codec, ssrc: u32::from_be_bytes(random()), rtx_ssrc: u32::from_be_bytes(random()) }
+        Track { codec, ssrc: u32::from_be_bytes(random()), rtx_ssrc: u32::from_be_bytes(random()), layers: 1 }
+    }
+
+    pub(crate) fn is_simulcast(&self) -> bool {
+        self.layers > 1
     }
 }
 
@@ -59,74 +75,104 @@ pub struct TrackCounts {
 pub(crate) struct Sending {
     pub(crate) track: Track,
     pub(crate) counts: TrackCounts,
-    seq: u16,
     rtx_seq: u16,
+    streams: Vec<Stream>,
+}
+
+/// One size of it.
+struct Stream {
+    ssrc: u32,
+    /// What is in front of each payload: the extension that says whose it is, of a track in several sizes.
+    extension: Vec<u8>,
+    seq: u16,
     timestamp_offset: u32,
     /// The timestamp of the last packet and when it was sent, for sender reports.
     last: Option<(u32, Instant)>,
+    packets: u32,
+    bytes: u32,
     history: VecDeque<(u16, Vec<u8>)>,
 }
 
 impl Sending {
-    pub(crate) fn new(track: Track) -> Self {
-        Self {
-            track,
-            counts: TrackCounts::default(),
+    /// `mid` is the name of its m-line.
+    pub(crate) fn new(track: Track, mid: &str) -> Self {
+        let layers = track.layers.clamp(1, LAYERS_MAX);
+        let track = Track { layers, ..track };
+        let streams = (0..layers).map(|layer| Stream {
+            ssrc: track.ssrc.wrapping_add(layer as u32),
+            extension: if layers > 1 { sdp::layer_extension(mid, layer) } else { Vec::new() },
             // Not near the end, where a loss would hide the rollover (RFC 3711 §3.3.1).
             seq: u16::from_be_bytes(random()) & 0x7fff,
-            rtx_seq: u16::from_be_bytes(random()) & 0x7fff,
             timestamp_offset: u32::from_be_bytes(random()),
             last: None,
+            packets: 0,
+            bytes: 0,
             history: VecDeque::new(),
-        }
+        });
+        let streams = streams.collect();
+        let rtx_seq = u16::from_be_bytes(random()) & 0x7fff;
+        Self { track, counts: TrackCounts::default(), rtx_seq, streams }
     }
 
-    /// The next packet, in plain.
-    pub(crate) fn packet(&mut self, now: Instant, outgoing: Outgoing<'_>) -> Vec<u8> {
-        let timestamp = outgoing.timestamp.wrapping_add(self.timestamp_offset);
+    /// Whether a stream is of it.
+    pub(crate) fn has(&self, ssrc: u32) -> bool {
+        self.streams.iter().any(|stream| stream.ssrc == ssrc)
+    }
+
+    /// The next packet of a layer, in plain. `None` when there is no such layer.
+    pub(crate) fn packet(&mut self, now: Instant, layer: usize, outgoing: Outgoing<'_>) -> Option<Vec<u8>> {
+        let stream = self.streams.get_mut(layer)?;
+        let timestamp = outgoing.timestamp.wrapping_add(stream.timestamp_offset);
         let payload_type = payload_types(self.track.codec).0;
-        let packet =
-            rtp(payload_type, outgoing.marker, self.seq, timestamp, self.track.ssrc, outgoing.payload);
+        let payload = [&stream.extension, outgoing.payload].concat();
+        let mut packet = rtp(payload_type, outgoing.marker, stream.seq, timestamp, stream.ssrc, &payload);
+        if !stream.extension.is_empty() {
+            packet[0] |= EXTENSION;
+        }
+        stream.packets = stream.packets.wrapping_add(1);
+        stream.bytes = stream.bytes.wrapping_add(outgoing.payload.len() as u32);
         self.counts.packets += 1;
         self.counts.bytes += outgoing.payload.len() as u64;
-        self.last = Some((timestamp, now));
+        stream.last = Some((timestamp, now));
         if self.track.codec.kind() == MediaKind::Video {
-            if self.history.len() == HISTORY_MAX {
-                self.history.pop_front();
+            if stream.history.len() == HISTORY_MAX {
+                stream.history.pop_front();
             }
-            self.history.push_back((self.seq, packet.clone()));
+            stream.history.push_back((stream.seq, packet.clone()));
         }
-        self.seq = self.seq.wrapping_add(1);
-        packet
+        stream.seq = stream.seq.wrapping_add(1);
+        Some(packet)
     }
 
-    /// A packet once more, as RFC 4588 §4 has it: the number it had before what it held.
-    pub(crate) fn again(&mut self, seq: u16) -> Option<Vec<u8>> {
+    /// A packet once more, as RFC 4588 §4 has it: the number it had before what it held. One of several sizes comes as it
+    /// was.
+    pub(crate) fn again(&mut self, ssrc: u32, seq: u16) -> Option<Vec<u8>> {
         self.counts.nacked += 1;
         let rtx_payload_type = payload_types(self.track.codec).1?;
-        let (_, packet) = self.history.iter().find(|(known, _)| *known == seq)?;
+        let stream = self.streams.iter().find(|stream| stream.ssrc == ssrc)?;
+        let (_, packet) = stream.history.iter().find(|(known, _)| *known == seq)?;
+        self.counts.retransmitted += 1;
+        if self.track.is_simulcast() {
+            return Some(packet.clone());
+        }
         let mut payload = seq.to_be_bytes().to_vec();
         payload.extend_from_slice(&packet[12..]);
         let timestamp = u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
         let marker = packet[1] & 0x80 != 0;
         let again = rtp(rtx_payload_type, marker, self.rtx_seq, timestamp, self.track.rtx_ssrc, &payload);
         self.rtx_seq = self.rtx_seq.wrapping_add(1);
-        self.counts.retransmitted += 1;
         Some(again)
     }
 
-    /// A sender report (RFC 3550 §6.4.1), once something was sent.
-    pub(crate) fn report(&self, now: Instant, ntp: u64) -> Option<Vec<u8>> {
-        let (timestamp, at) = self.last?;
-        let elapsed = now.saturating_duration_since(at).as_secs_f64();
-        let ticks = (elapsed * f64::from(self.track.codec.clock_rate_hz())) as u32;
-        Some(rtcp::sender_report(
-            self.track.ssrc,
-            ntp,
-            timestamp.wrapping_add(ticks),
-            self.counts.packets as u32,
-            self.counts.bytes as u32,
-        ))
+    /// A sender report (RFC 3550 §6.4.1) of each stream of which something was sent.
+    pub(crate) fn reports(&self, now: Instant, ntp: u64) -> impl Iterator<Item = Vec<u8>> {
+        let rate = f64::from(self.track.codec.clock_rate_hz());
+        self.streams.iter().filter_map(move |stream| {
+            let (timestamp, at) = stream.last?;
+            let ticks = (now.saturating_duration_since(at).as_secs_f64() * rate) as u32;
+            let timestamp = timestamp.wrapping_add(ticks);
+            Some(rtcp::sender_report(stream.ssrc, ntp, timestamp, stream.packets, stream.bytes))
+        })
     }
 }
 

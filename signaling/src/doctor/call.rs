@@ -166,8 +166,14 @@ impl Person {
         let grant = http::join(address, code, None).await?;
         let tracks = vec![Track::new(Codec::Opus), Track::new(Codec::H264)];
         let shape = Shape { tracks, audio_slots: 1, video_slots: 1, gcm: true };
-        let entry =
-            Entry { token: grant.token, room_id: room.to_string(), record: true, shape, grows: false };
+        let entry = Entry {
+            token: grant.token,
+            room_id: room.to_string(),
+            record: true,
+            shape,
+            grows: false,
+            comes_back: false,
+        };
         let mut call = Call::enter(address, entry).await?;
         let id = loop {
             match call.next().await? {

@@ -124,7 +124,7 @@ fn received(connection: &Connection, kind: MediaKind) -> u64 {
 
 fn entry(server: &TestServer, role: Role, shape: Shape) -> Entry {
     let (token, room_id) = (server.token(role), server.room.to_string());
-    Entry { token, room_id, record: false, shape, grows: true }
+    Entry { token, room_id, record: false, shape, grows: true, comes_back: false }
 }
 
 #[tokio::test]

@@ -171,6 +171,7 @@ impl Speaker {
             record: true,
             shape: Shape::publishing([Codec::Opus]),
             grows: false,
+            comes_back: false,
         };
         let mut call = Call::enter(server.address, entry).await.unwrap();
         let connected = async { while !matches!(call.next().await.unwrap(), CallEvent::Connected(_)) {} };

@@ -96,6 +96,7 @@ impl Robot {
             record: true,
             shape: Shape::publishing(TRACKS),
             grows: false,
+            comes_back: false,
         };
         let mut call = Call::enter(self.server, entry).await?;
         let mut seat = Seat { status: Arc::clone(&self.status), participant: None };
