@@ -124,7 +124,7 @@ fn received(connection: &Connection, kind: MediaKind) -> u64 {
 
 fn entry(server: &TestServer, role: Role, shape: Shape) -> Entry {
     let (token, room_id) = (server.token(role), server.room.to_string());
-    Entry { token, room_id, record: false, shape, grows: true, comes_back: false }
+    Entry { token, room_id, record: false, shape, grows: true, comes_back: true }
 }
 
 #[tokio::test]
@@ -244,20 +244,10 @@ async fn a_call_goes_on_from_other_addresses() {
 #[tokio::test]
 async fn the_media_wait_for_who_lost_the_socket_without_a_word() {
     let server = TestServer::start().await;
-    let Pair { mut mediator, party, .. } = Pair::begin(&server).await;
+    let Pair { party, mediator: _mediator, .. } = Pair::begin(&server).await;
     let closed = counted(&server, "media_peers_closed_total");
     // Its TCP connection ends, and no close frame went before.
     drop(party);
-    let lost = async {
-        loop {
-            if let CallEvent::Participants(people) = mediator.next().await.unwrap()
-                && people.iter().any(|one| one.role == Role::Party && !one.connected)
-            {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, lost).await.expect("the others see that somebody reconnects");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(counted(&server, "media_peers_closed_total"), closed);
 }
