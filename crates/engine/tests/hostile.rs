@@ -158,6 +158,30 @@ async fn a_restart_takes_media_to_another_address_and_no_copied_check_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_somebody_has_left_is_the_next_ones() {
+    let (engine, mut publisher, mut viewer) = call().await;
+    publisher.restart(&engine).await;
+    let moved = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    moved.set_read_timeout(Some(Duration::from_millis(20))).expect("sets");
+    let left = std::mem::replace(&mut publisher.socket, moved);
+    let end = std::time::Instant::now() + WAIT;
+    for seq in 1.. {
+        assert!(std::time::Instant::now() < end, "media come from the new address");
+        publisher.receive_rtp(Duration::from_millis(20));
+        let packet = publisher.sealed(seq, 3_000 * u32::from(seq), true, 700);
+        publisher.socket.send_to(&packet, publisher.server).expect("sends");
+        if viewer.receive_rtp(Duration::from_millis(20)).is_some() {
+            break;
+        }
+    }
+    let next = Client::join_over(&engine, viewer.room, VIEWER, |sdp| sdp, Some(left)).await;
+    assert_eq!(next.server, viewer.server);
+    let misled = ["media_dtls_ignored_total", "media_unauthentic_total"].map(|name| count(&engine, name));
+    assert_eq!(misled, [0; 2], "nothing of it was taken for the publisher's");
+    engine.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forged_address_uses_up_nothing_and_ends_nothing() {
     let (engine, mut publisher, mut viewer) = call().await;
     let packet = publisher.sealed(1, 3_000, true, 700);

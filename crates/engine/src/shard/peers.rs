@@ -23,7 +23,7 @@ use crate::{CloseReason, Event, IceUpdate, Offer, OfferError, SlotFill, counters
 const PEERS_MAX: usize = 4_096;
 /// Paths by which one peer may be reached at a time.
 const PATHS_MAX: usize = 8;
-/// How long after its last packet a peer holds an address against another that claims it.
+/// How long after its last packet a peer holds the address where it is against another that claims it.
 const ADDRESS_HELD: Duration = Duration::from_secs(5);
 /// Packets sent again to one peer in a second: what a link with 20 % loss needs of 2 Mbit/s, five times.
 const RETRANSMISSIONS_A_SECOND: u32 = 250;
@@ -294,11 +294,14 @@ impl Shard {
 
     /// Has datagrams from an address be those of a peer on which a check came from there.
     fn hold_address(&mut self, now: Instant, from: SocketAddr, index: u32) {
-        // An address is taken over from a peer that is gone, not from one that is heard.
+        // An address is taken over from a peer that is gone, or elsewhere, and not from one that is heard there.
         let holder = self.state.by_address.get(&from).filter(|holder| **holder != index);
-        let heard = holder
-            .and_then(|holder| self.state.peers[*holder as usize].as_ref()?.peer.last_opened())
-            .is_some_and(|at| now.saturating_duration_since(at) < ADDRESS_HELD);
+        let heard =
+            holder.and_then(|holder| self.state.peers[*holder as usize].as_ref()).is_some_and(|holder| {
+                let opened =
+                    holder.peer.last_opened().filter(|_| holder.peer.remote() == Some(Path::from(from)));
+                opened.is_some_and(|at| now.saturating_duration_since(at) < ADDRESS_HELD)
+            });
         if !heard {
             self.state.by_address.insert(from, index);
             self.directory.addresses.insert(from, self.index);

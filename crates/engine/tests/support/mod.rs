@@ -55,6 +55,17 @@ impl Client {
         shape: Shape,
         said: impl FnOnce(String) -> String,
     ) -> Client {
+        Client::join_over(engine, room, shape, said, None).await
+    }
+
+    /// The same over a socket that was another's, if there is one.
+    pub async fn join_over(
+        engine: &Engine,
+        room: RoomId,
+        shape: Shape,
+        said: impl FnOnce(String) -> String,
+        socket: Option<UdpSocket>,
+    ) -> Client {
         let track = Track { ssrc: VIDEO_SSRC, ..Track::new(Codec::Vp8) };
         let offered = Offered {
             tracks: shape.publish.then_some(track).into_iter().collect(),
@@ -70,7 +81,8 @@ impl Client {
         let answer = engine.offer(offer).await.expect("answered");
         connection.answer(Instant::now(), &answer).expect("a good answer");
         let ipv6 = connection.candidates()[0].is_ipv6();
-        let socket = UdpSocket::bind(if ipv6 { "[::1]:0" } else { "127.0.0.1:0" }).expect("binds");
+        let bind = || UdpSocket::bind(if ipv6 { "[::1]:0" } else { "127.0.0.1:0" }).expect("binds");
+        let socket = socket.unwrap_or_else(bind);
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("sets");
         let mut received = 0;
         let until = Instant::now() + PATIENCE;
