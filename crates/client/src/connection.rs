@@ -475,7 +475,7 @@ impl Connection {
 
     /// Says goodbye.
     pub fn close(&mut self, now: Instant) {
-        if matches!(self.state, State::Over) {
+        if self.is_over() {
             return;
         }
         self.dtls.close(now);
@@ -657,7 +657,11 @@ impl Connection {
         }
     }
 
-    fn over(&mut self, error: Error) {
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    pub(crate) fn over(&mut self, error: Error) {
         self.state = State::Over;
         self.events.push_back(Event::Over(error));
     }

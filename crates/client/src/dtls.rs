@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::BytesMut;
@@ -21,8 +21,6 @@ use crate::connection::Error;
 
 /// The endpoint tells its associations apart by address; there is one.
 const THE_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
-/// Browsers repeat sooner than the second of RFC 6347.
-const FLIGHT_INTERVAL: Duration = Duration::from_millis(60);
 
 /// What a datagram led to.
 pub(crate) enum Progress {
@@ -72,7 +70,6 @@ impl Dtls {
             .with_certificates(vec![self.certificate.clone()])
             .with_srtp_protection_profiles(profiles)
             .with_insecure_skip_verify(true) // the fingerprint is compared below instead
-            .with_flight_interval(FLIGHT_INTERVAL)
             .with_extended_master_secret(ExtendedMasterSecretType::Require)
             .build(true, Some(THE_SERVER))
             .map_err(error)?;

@@ -99,11 +99,12 @@ impl Media {
                     None => std::future::pending().await,
                 }
             };
+            let over = self.connection.is_over();
             let Media { connection, way } = self;
             tokio::select! {
-                goes_on = receive(way, connection) => {
+                goes_on = receive(way, connection), if !over => {
                     if !goes_on {
-                        return Event::Over(Error::Closed);
+                        self.connection.over(Error::Closed);
                     }
                 }
                 () = wait => self.connection.handle_timeout(Instant::now()),
