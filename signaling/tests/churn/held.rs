@@ -58,8 +58,7 @@ impl Held {
             threads: count("/proc/self/task"),
             peers: there("media_peers_connected_total", "media_peers_closed_total"),
             streams: there("media_tcp_taken_total", "media_tcp_ended_total"),
-            heap: allocated.bytes_allocated as i64 - allocated.bytes_deallocated as i64
-                + allocated.bytes_reallocated as i64,
+            heap: allocated.bytes_allocated as i64 - allocated.bytes_deallocated as i64,
             resident: pages.split(' ').nth(1).unwrap().parse::<i64>().unwrap() * 4_096,
         }
     }

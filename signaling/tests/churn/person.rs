@@ -1,7 +1,7 @@
 //! Somebody in a room at a browser, who sends sound and picture and counts what comes of whom.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -23,6 +23,7 @@ pub const TRACKS: [(Codec, MediaKind, u32); 2] =
     [(Codec::Opus, MediaKind::Audio, 4_800), (Codec::Vp8, MediaKind::Video, 9_000)];
 /// To begin with; the server asks for more.
 const SLOTS: usize = 3;
+const TRAIL_MAX: usize = 12;
 
 pub struct Person {
     hall: Arc<Hall>,
@@ -46,6 +47,9 @@ pub struct Person {
     heights: HashMap<u32, u8>,
     tick: Interval,
     sent: u32,
+    began: Instant,
+    /// What happened last, the newest first, for messages.
+    trail: VecDeque<String>,
 }
 
 impl Person {
@@ -87,6 +91,8 @@ impl Person {
             heights: HashMap::new(),
             tick: interval(SEND_EVERY),
             sent: 0,
+            began: Instant::now(),
+            trail: VecDeque::new(),
         }
     }
 
@@ -126,6 +132,11 @@ impl Person {
     }
 
     fn take(&mut self, event: CallEvent) {
+        if !matches!(event, CallEvent::Media(Event::Packet { .. })) {
+            let told = format!("{:?} {:.200}", self.began.elapsed(), format!("{event:?}"));
+            self.trail.truncate(TRAIL_MAX - 1);
+            self.trail.push_front(told);
+        }
         let tally = &self.hall.tally;
         match event {
             CallEvent::Welcome { participant_id, resumed, .. } => {
@@ -215,17 +226,18 @@ impl Person {
             assert!(self.ended.is_none(), "{} {}: {:?}", self.id, self.way(), self.ended);
             assert!(
                 Instant::now() < until,
-                "a track is stuck: {} {}, heard {heard:?}, was heard {told:?}",
+                "a track is stuck: {} {}, heard {heard:?}, was heard {told:?}; it went {:#?}",
                 self.id,
-                self.way()
+                self.way(),
+                self.trail
             );
             self.step().await;
         }
         self.hall.open(self.room);
     }
 
-    /// Stays for a roll call until it is over, and hears all others.
-    pub async fn answer(&mut self, roll: u32) {
+    /// Stays for a roll call until it is over, and hears all others. Who comes late to it may need what is done `besides`.
+    pub async fn answer(&mut self, roll: u32, mut besides: impl FnMut(&mut Person)) {
         self.does = "the roll call";
         self.anew();
         self.hall.answer(self.room, Some(self.number));
@@ -247,6 +259,7 @@ impl Person {
                     self.room
                 );
             }
+            besides(self);
             self.step().await;
         }
     }

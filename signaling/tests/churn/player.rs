@@ -26,8 +26,10 @@ enum Turn {
     End,
 }
 
-fn turn(member: &mut Member) -> Turn {
+fn turn(member: &mut Member, dropped: &mut Option<Instant>) -> Turn {
     let drops = match member.hall.phase() {
+        // One that has dropped keeps its place for as long, and there are few.
+        _ if dropped.is_some_and(|at| at.elapsed() < DROPS_BEFORE) => false,
         Phase::Churn { until } => until.saturating_duration_since(Instant::now()) > DROPS_BEFORE,
         Phase::Roll(_) | Phase::Leave => false,
     };
@@ -42,6 +44,7 @@ fn turn(member: &mut Member) -> Turn {
 pub async fn publisher(mut member: Member) {
     let (hall, room) = (member.hall.clone(), member.room);
     let path = format!("/whip/{}", hall.rooms[room]);
+    let mut dropped = None;
     while hall.phase() != Phase::Leave {
         let shape = Shape::publishing(TRACKS.map(|(codec, ..)| codec));
         let mut session = http::offer(hall.address, &path, &member.token, shape).await.unwrap();
@@ -81,7 +84,7 @@ pub async fn publisher(mut member: Member) {
                 hall.is_content(room);
                 continue;
             }
-            match turn(&mut member) {
+            match turn(&mut member, &mut dropped) {
                 Turn::Restart => {
                     Tally::add(&hall.tally.restarts);
                     session.change_network().await.unwrap();
@@ -89,6 +92,7 @@ pub async fn publisher(mut member: Member) {
                 }
                 Turn::Drop => {
                     Tally::add(&hall.tally.dropped);
+                    dropped = Some(Instant::now());
                     drop(session);
                 }
                 Turn::End => session.end().await.unwrap(),
@@ -108,6 +112,7 @@ pub async fn watcher(mut member: Member) {
     while !hall.is_open(room) {
         tokio::time::sleep(SEND_EVERY).await;
     }
+    let mut dropped = None;
     while hall.phase() != Phase::Leave {
         let shape = Shape::receiving(SLOTS, SLOTS);
         let mut session = http::offer(hall.address, &path, &member.token, shape).await.unwrap();
@@ -144,7 +149,7 @@ pub async fn watcher(mut member: Member) {
                 hall.is_content(room);
                 continue;
             }
-            match turn(&mut member) {
+            match turn(&mut member, &mut dropped) {
                 Turn::Restart => {
                     Tally::add(&hall.tally.restarts);
                     session.change_network().await.unwrap();
@@ -152,6 +157,7 @@ pub async fn watcher(mut member: Member) {
                 }
                 Turn::Drop => {
                     Tally::add(&hall.tally.dropped);
+                    dropped = Some(Instant::now());
                     drop(session);
                 }
                 Turn::End => session.end().await.unwrap(),

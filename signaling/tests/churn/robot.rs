@@ -24,25 +24,27 @@ pub async fn host(mut member: Member) {
     let (hall, room) = (member.hall.clone(), member.room);
     // Whom it has let in lately.
     let mut let_in = BTreeMap::new();
-    loop {
-        match hall.phase() {
-            Phase::Leave if hall.is_empty(room) => break,
-            Phase::Roll(roll) => person.answer(roll).await,
-            _ => person.step().await,
-        }
+    let mut leads = move |person: &mut Person| {
         let_in.retain(|_, at: &mut Instant| at.elapsed() < AGAIN);
-        let waiting: Vec<String> =
-            person.people.iter().filter(|one| one.lobby).map(|one| one.id.clone()).collect();
-        for participant_id in waiting {
+        let waiting = person.people.iter().filter(|one| one.lobby).map(|one| one.id.clone());
+        for participant_id in waiting.collect::<Vec<_>>() {
             if let Entry::Vacant(vacant) = let_in.entry(participant_id.clone()) {
                 vacant.insert(Instant::now());
-                Tally::add(&hall.tally.admitted);
+                Tally::add(&member.hall.tally.admitted);
                 person.say(&ClientMessage::Admit { participant_id });
             }
         }
-        for participant_id in hall.to_send_out(room) {
+        for participant_id in member.hall.to_send_out(room) {
             person.say(&ClientMessage::Remove { participant_id });
         }
+    };
+    loop {
+        match hall.phase() {
+            Phase::Leave if hall.is_empty(room) => break,
+            Phase::Roll(roll) => person.answer(roll, &mut leads).await,
+            _ => person.step().await,
+        }
+        leads(&mut person);
     }
     person.say(&ClientMessage::EndSession);
     assert_eq!(person.until_ended().await, EndReason::SessionEnded);
@@ -57,7 +59,7 @@ pub async fn robot(mut member: Member) {
         match hall.phase() {
             Phase::Churn { .. } => {}
             Phase::Roll(roll) => {
-                person.answer(roll).await;
+                person.answer(roll, |_| {}).await;
                 continue;
             }
             Phase::Leave => break,
