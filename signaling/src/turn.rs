@@ -293,12 +293,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("[2001:db8::1]"));
         let reached = Reached::new(&headers, OverTls(true));
-        let tls = "turns:[2001:db8::1]:443?transport=tcp".to_owned();
-        assert_eq!(reached.turn_urls(&[8_443]), [tls.clone()]);
-        assert_eq!(
-            reached.turn_urls(&[8_443, 443]),
-            [tls, "turn:[2001:db8::1]:443?transport=udp".to_owned()]
-        );
+        let tls = "turns:[2001:db8::1]:443?transport=tcp";
+        assert_eq!(reached.turn_urls(&[8_443]), [tls]);
+        assert_eq!(reached.turn_urls(&[8_443, 443]), [tls, "turn:[2001:db8::1]:443?transport=udp"]);
     }
 
     fn turn() -> Arc<Turn> {
