@@ -168,7 +168,15 @@ impl Person {
                 }
             }
             // Whom a host lets in may be gone again.
-            CallEvent::Refused(problem) => assert!(self.host, "refused: {problem:?}"),
+            CallEvent::Refused(problem) => {
+                assert!(
+                    self.host,
+                    "{} {} is refused: {problem:?}; it went {:#?}",
+                    self.id,
+                    self.way(),
+                    self.trail
+                );
+            }
             _ => {}
         }
     }
