@@ -104,6 +104,8 @@ pub struct Call {
     entry: Entry,
     page: Option<Page>,
     over_tcp: bool,
+    /// The server has answered hello on this socket: before that it does not know whose an offer is.
+    is_known: bool,
 }
 
 impl Call {
@@ -129,8 +131,16 @@ impl Call {
             let id = random::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
             Page { id, returns: false, keeps_media: false }
         });
-        let mut call =
-            Call { signalling, new: Some(new), media: None, offer_id: 0, entry, page, over_tcp: false };
+        let mut call = Call {
+            signalling,
+            new: Some(new),
+            media: None,
+            offer_id: 0,
+            entry,
+            page,
+            over_tcp: false,
+            is_known: false,
+        };
         call.hello()?;
         Ok(call)
     }
@@ -138,6 +148,7 @@ impl Call {
     fn hello(&mut self) -> Result<(), CallError> {
         let Entry { token, room_id, record, .. } = &self.entry;
         let (room_id, page) = (room_id.clone(), self.page.clone());
+        self.is_known = false;
         let open = Open::Room { room_id, record: *record, page };
         Ok(self.signalling.say(&ClientMessage::Hello { token: token.clone(), open })?)
     }
@@ -227,12 +238,12 @@ impl Call {
     }
 
     /// Goes on from another address and restarts ICE, as a page does whose network changed. Nothing before the first
-    /// answer.
+    /// answer, and while one comes back, which is the same.
     ///
     /// # Errors
     /// [`CallError::Socket`], [`CallError::Signalling`].
     pub fn change_network(&mut self) -> Result<(), CallError> {
-        let Some(media) = &mut self.media else { return Ok(()) };
+        let Some(media) = self.media.as_mut().filter(|_| self.is_known) else { return Ok(()) };
         media.change_address()?;
         media.connection_mut().restart();
         self.offer()
@@ -240,6 +251,7 @@ impl Call {
 
     /// What the server said to hello.
     fn welcomed(&mut self, lobby: bool, resumed: bool) -> Result<(), CallError> {
+        self.is_known = true;
         if resumed {
             return self.change_network();
         }
