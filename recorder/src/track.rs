@@ -259,8 +259,12 @@ impl Track {
             self.lost += 1;
             return;
         }
-        if self.ssrc.is_some_and(|ssrc| ssrc != header.ssrc) && !self.sender_restarts(arrival) {
-            return;
+        if self.ssrc.is_some_and(|ssrc| ssrc != header.ssrc) {
+            if !self.sender_restarts(arrival) {
+                return;
+            }
+            // They were another sender's.
+            self.parameters = Parameters::default();
         }
         self.ssrc = Some(header.ssrc);
         let sequence = self.extender.peek(header.seq).unwrap_or_else(|| self.extender.extend(header.seq));

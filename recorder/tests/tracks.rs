@@ -257,6 +257,22 @@ fn another_layer_opens_a_new_epoch_and_leaves_no_gap() {
     }
 }
 
+/// With another layer's parameter sets its pictures would decode to nonsense.
+#[test]
+fn a_layer_without_parameter_sets_of_its_own_is_not_recorded() {
+    let mut session = Session::begin();
+    let mut sender = Sender::new(Codec::H264, "张三", Role::Party, participant(1));
+    session.open(&sender);
+    let mut packets = sender.send(START, &h264_frames("320x180", 4));
+    sender.ssrc += 1;
+    let is_parameter_set = |sent: &Sent| matches!(sent.rtp[12] & 0x1f, 7 | 8);
+    let larger = sender.send(START + seconds(4.0), &h264_frames("640x360", 4));
+    packets.extend(larger.into_iter().filter(|sent| !is_parameter_set(sent)));
+    session.play(packets, START + seconds(8.0));
+    let closed = session.close();
+    assert_eq!(closed.decode(sender.meta.track).0, 60);
+}
+
 #[test]
 fn withdrawn_consent_stops_the_recording_of_that_person() {
     let mut session = Session::begin();

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hewei_media::{audio_level::AudioLevel, picture_height, starts_keyframe, vp8::Numbers};
+use hewei_media::{audio_level::AudioLevel, picture_height, vp8::Numbers};
 use hewei_model::{Audience, Codec, MediaKind, ParticipantId, Publisher, TrackId};
 
 use crate::{
@@ -299,8 +299,8 @@ impl Room {
         let Some(source) = self.sources.get_mut(&key.0) else { return false };
         let (codec, simulcast) = (source.codec, source.is_simulcast());
         let untouched = source.layers.iter().all(|layer| layer.pending.is_empty());
+        let keyframe = source.begins(packet.payload);
         let Some(layer) = source.layers.get_mut(layer) else { return false };
-        let keyframe = starts_keyframe(codec, packet.payload);
         if layer.pending.len() == PENDING_MAX
             || !layer.history.keep(packet.seq, packet.timestamp, packet.marker, keyframe, packet.payload)
         {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hewei_media::starts_keyframe;
+use hewei_media::{picture_height, starts_keyframe};
 use hewei_model::{Codec, MediaKind, Publisher, TrackId};
 
 use crate::{
@@ -244,13 +244,13 @@ impl Source {
         }
         let goes = match taken {
             None => true,
-            Some((layer, since)) if self.goes_on(now, layer) => {
+            Some((layer, since)) if self.goes_on(now, layer, since) => {
                 self.is_below(layer, at) && now.saturating_duration_since(since) >= RECORDER_STAYS
             }
             // Whatever comes is better than nothing.
             Some(_) => true,
         };
-        let goes = goes && starts_keyframe(self.codec, payload);
+        let goes = goes && self.begins(payload);
         if goes {
             self.recorder_takes = Some((at, now));
         }
@@ -277,18 +277,30 @@ impl Source {
     pub(crate) fn recorder_lacks(&self, now: Instant) -> Option<usize> {
         let largest = self.largest_that_flows(now).filter(|_| self.is_simulcast())?;
         let may_go = self.recorder_takes.is_none_or(|(taken, since)| {
-            let stays = self.goes_on(now, taken) && now.saturating_duration_since(since) < RECORDER_STAYS;
+            let stays =
+                self.goes_on(now, taken, since) && now.saturating_duration_since(since) < RECORDER_STAYS;
             taken != largest && !stays
         });
         may_go.then_some(largest)
     }
 
-    /// Whether packets of a layer come, and no other layer goes on without it.
-    fn goes_on(&self, now: Instant, at: usize) -> bool {
-        let heard = self.layers[at].heard;
+    /// Whether packets of the layer come that was taken at `since`, and no other layer goes on without it.
+    fn goes_on(&self, now: Instant, at: usize, since: Instant) -> bool {
+        // What it was taken by has not gone out yet, and those behind it must not find it gone.
+        let heard = self.layers[at].heard.map_or(since, |heard| heard.max(since));
         let newest = self.layers.iter().filter_map(|layer| layer.heard).max();
-        let behind = newest.zip(heard).map(|(newest, heard)| newest.saturating_duration_since(heard));
-        self.layers[at].flows(now) && behind.is_none_or(|behind| behind < LEFT_BEHIND)
+        let behind = newest.map_or(Duration::ZERO, |newest| newest.saturating_duration_since(heard));
+        now.saturating_duration_since(heard) < FLOWS && behind < LEFT_BEHIND
+    }
+
+    /// Whether a picture begins with this payload that needs nothing before it. In H.264 a layer does so with its sequence
+    /// parameter set: with another layer's its pictures decode to nonsense.
+    pub(crate) fn begins(&self, payload: &[u8]) -> bool {
+        if self.is_simulcast() {
+            picture_height(self.codec, payload).is_some()
+        } else {
+            starts_keyframe(self.codec, payload)
+        }
     }
 
     /// The layer that the recorder takes.

@@ -371,6 +371,26 @@ fn the_recorder_does_not_wait_on_a_layer_that_stopped_as_soon_as_it_began() {
 }
 
 #[test]
+fn the_recorder_does_not_go_to_and_fro_within_a_batch() {
+    let mut story = Story::new(1);
+    story.draws(0, 90);
+    story.sent = [true, false, true];
+    story.runs(SECOND, &[WIDE]);
+    story.sent[2] = false;
+    story.runs(3 * SECOND, &[WIDE]);
+    assert_eq!(story.recorded.last().unwrap().0, 0);
+    // Nothing of the larger one has gone out yet when the smaller one begins again too.
+    story.now += FRAME;
+    story.frame += 1;
+    story.recorded.clear();
+    story.frame_of(2, true);
+    story.frame_of(0, true);
+    story.frame_of(2, false);
+    story.frame_of(0, true);
+    assert_eq!(story.recorded, [(2, true), (2, false), (2, false), (2, false)]);
+}
+
+#[test]
 fn a_publisher_is_told_again_when_what_it_was_told_may_be_lost() {
     let mut story = Story::new(1);
     let review = |story: &mut Story| story.room.review_layers(story.now, story.source);
