@@ -296,7 +296,12 @@ pub fn write_payload(source: u32, codec: Codec, packet: Packet) -> Vec<u8> {
             vec![0x10, 0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 64, 0, low, high]
         }
         (Codec::Vp8, false) => vec![0x10, 0x11, 0x02, 0x00],
-        (Codec::H264, true) => vec![0x65, 0x88],
+        // A STAP-A (RFC 6184 §5.7.1) with a sequence parameter set of 64 × HEIGHT << layer.
+        (Codec::H264, true) => {
+            let size: &[u8] =
+                [&[0xda, 0x10, 0x99, 0x00], &[0xda, 0x10, 0x46, 0x40], &[0xda, 0x10, 0x21, 0x90]][layer];
+            [&[0x78, 0, 8, 0x67, 0x42, 0xc0, 0x1e], size].concat()
+        }
         (Codec::H264, false) => vec![0x41, 0x88],
         _ => vec![0x78],
     };
