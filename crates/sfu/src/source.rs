@@ -38,7 +38,8 @@ const UNTAKEN: Duration = Duration::from_secs(5);
 /// The recorder's layer has stopped when another one has gone on for so long without it. An encoder that is short of bits
 /// leaves out the pictures of one layer, for seconds; where a camera is slow, all layers are.
 const LEFT_BEHIND: Duration = Duration::from_millis(600);
-/// The recorder stays on a layer that comes for so long: it begins no new epoch before.
+/// When its layer stopped, the recorder stays on the one that it went to for so long, if that comes: it begins no new epoch
+/// before.
 const RECORDER_STAYS: Duration = Duration::from_millis(2_500);
 
 /// A source of a room.
@@ -125,6 +126,15 @@ impl Layer {
     }
 }
 
+/// The layer that the recorder takes.
+#[derive(Debug, Clone, Copy)]
+struct Recorder {
+    takes: usize,
+    since: Instant,
+    /// When it may go to a larger one.
+    rises_at: Instant,
+}
+
 pub(crate) struct Source {
     pub(crate) track: TrackId,
     pub(crate) publisher: Publisher,
@@ -139,8 +149,7 @@ pub(crate) struct Source {
     pub(crate) layers: Vec<Layer>,
     /// Of sound, by what its sender says, since its audience was last changed.
     pub(crate) loudness: Loudness,
-    /// The recorder takes this layer, since then.
-    recorder_takes: Option<(usize, Instant)>,
+    recorder: Option<Recorder>,
 }
 
 impl Source {
@@ -161,7 +170,7 @@ impl Source {
             // A lower layer needs less for as long.
             layers: (1..=layers).map(|at| Layer::new(capacity >> u32::from(at < layers))).collect(),
             loudness: Loudness::default(),
-            recorder_takes: None,
+            recorder: None,
         }
     }
 
@@ -232,27 +241,27 @@ impl Source {
     }
 
     /// Whether a packet is for the recorder, which takes the largest picture that comes. It goes from one layer to another
-    /// at a keyframe: up when it has taken the lower one for so long that a new epoch may begin, and to whatever comes when
-    /// what it took comes no more.
+    /// at a keyframe: up, though not soon after it had to go down, and to whatever comes when what it took comes no more.
     pub(crate) fn records(&mut self, now: Instant, at: usize, payload: &[u8]) -> bool {
         if !self.is_simulcast() {
             return true;
         }
-        let taken = self.recorder_takes;
-        if taken.is_some_and(|(layer, _)| layer == at) {
+        if self.recorder.is_some_and(|recorder| recorder.takes == at) {
             return true;
         }
-        let goes = match taken {
+        let goes = match self.recorder {
             None => true,
-            Some((layer, since)) if self.goes_on(now, layer, since) => {
-                self.is_below(layer, at) && now.saturating_duration_since(since) >= RECORDER_STAYS
+            Some(recorder) if self.goes_on(now, recorder) => {
+                self.is_below(recorder.takes, at) && now >= recorder.rises_at
             }
             // Whatever comes is better than nothing.
             Some(_) => true,
         };
         let goes = goes && self.begins(payload);
         if goes {
-            self.recorder_takes = Some((at, now));
+            let rises = self.recorder.is_none_or(|recorder| self.is_below(recorder.takes, at));
+            let rises_at = if rises { now } else { now + RECORDER_STAYS };
+            self.recorder = Some(Recorder { takes: at, since: now, rises_at });
         }
         goes
     }
@@ -276,18 +285,18 @@ impl Source {
     /// takes.
     pub(crate) fn recorder_lacks(&self, now: Instant) -> Option<usize> {
         let largest = self.largest_that_flows(now).filter(|_| self.is_simulcast())?;
-        let may_go = self.recorder_takes.is_none_or(|(taken, since)| {
-            let stays =
-                self.goes_on(now, taken, since) && now.saturating_duration_since(since) < RECORDER_STAYS;
-            taken != largest && !stays
+        let may_go = self.recorder.is_none_or(|recorder| {
+            let stays = self.goes_on(now, recorder) && now < recorder.rises_at;
+            recorder.takes != largest && !stays
         });
         may_go.then_some(largest)
     }
 
-    /// Whether packets of the layer come that was taken at `since`, and no other layer goes on without it.
-    fn goes_on(&self, now: Instant, at: usize, since: Instant) -> bool {
+    /// Whether packets of the layer come that the recorder takes, and no other layer goes on without it.
+    fn goes_on(&self, now: Instant, recorder: Recorder) -> bool {
         // What it was taken by has not gone out yet, and those behind it must not find it gone.
-        let heard = self.layers[at].heard.map_or(since, |heard| heard.max(since));
+        let heard =
+            self.layers[recorder.takes].heard.map_or(recorder.since, |heard| heard.max(recorder.since));
         let newest = self.layers.iter().filter_map(|layer| layer.heard).max();
         let behind = newest.map_or(Duration::ZERO, |newest| newest.saturating_duration_since(heard));
         now.saturating_duration_since(heard) < FLOWS && behind < LEFT_BEHIND
@@ -305,7 +314,7 @@ impl Source {
 
     /// The layer that the recorder takes.
     pub(crate) fn recorder_takes(&self) -> usize {
-        self.recorder_takes.map_or(0, |(layer, _)| layer)
+        self.recorder.map_or(0, |recorder| recorder.takes)
     }
 
     /// Which layers somebody takes, by `taken` and for the recorder. `Some` when the publisher is to be told.
